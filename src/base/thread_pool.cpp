@@ -1,0 +1,136 @@
+#include "base/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <fstream>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+#include "base/checked_math.h"
+
+namespace squint {
+namespace {
+
+// A worker looks for the next loop this many times before it sleeps: about 20 microseconds, the gap
+// between two operators of a forward pass. Longer would burn a core that somebody else could use.
+constexpr int kSpins = 2000;
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+struct ThreadPool::State {
+  std::vector<std::jthread> workers;
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::condition_variable finished;
+  std::atomic<uint64_t> generation{0};
+  std::atomic<int> running{0};
+  std::atomic<bool> stopping{false};
+  const Body* body = nullptr;
+  int64_t count = 0;
+  int64_t chunk = 0;
+  std::exception_ptr failure;
+
+  void run_part(int worker) {
+    const int64_t begin = std::min(count, chunk * worker);
+    const int64_t end = std::min(count, begin + chunk);
+    if (begin >= end) return;
+    try {
+      (*body)(begin, end, worker);
+    } catch (...) {
+      const std::scoped_lock lock(mutex);
+      if (!failure) failure = std::current_exception();
+    }
+  }
+
+  void work(int worker) {
+    uint64_t seen = 0;
+    while (true) {
+      for (int spin = 0; spin < kSpins && generation.load() == seen && !stopping.load(); ++spin) {
+        pause_briefly();
+      }
+      if (generation.load() == seen) {
+        std::unique_lock lock(mutex);
+        wake.wait(lock, [&] { return generation.load() != seen || stopping.load(); });
+      }
+      if (stopping.load()) return;
+      seen = generation.load();
+      run_part(worker);
+      if (running.fetch_sub(1) == 1) {
+        const std::scoped_lock lock(mutex);
+        finished.notify_one();
+      }
+    }
+  }
+};
+
+ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+  SQUINT_CHECK(threads >= 1);
+  for (int worker = 1; worker < threads; ++worker) {
+    state_->workers.emplace_back([this, worker] { state_->work(worker); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    const std::scoped_lock lock(state_->mutex);
+    state_->stopping.store(true);
+  }
+  state_->wake.notify_all();
+  state_->workers.clear();  // Joins.
+}
+
+int ThreadPool::size() const { return static_cast<int>(state_->workers.size()) + 1; }
+
+void ThreadPool::parallel_for(int64_t count, int64_t grain, const Body& body) {
+  if (count <= 0) return;
+  State& s = *state_;
+  const int64_t chunk = round_up(ceil_div(count, size()), std::max<int64_t>(grain, 1));
+  if (chunk >= count) return body(0, count, 0);
+  s.body = &body;
+  s.count = count;
+  s.chunk = chunk;
+  s.failure = nullptr;
+  s.running.store(size() - 1);
+  {
+    const std::scoped_lock lock(s.mutex);
+    s.generation.fetch_add(1);
+  }
+  s.wake.notify_all();
+  s.run_part(0);
+  for (int spin = 0; spin < kSpins && s.running.load() != 0; ++spin) pause_briefly();
+  if (s.running.load() != 0) {
+    std::unique_lock lock(s.mutex);
+    s.finished.wait(lock, [&] { return s.running.load() == 0; });
+  }
+  if (s.failure) std::rethrow_exception(s.failure);
+}
+
+int available_cores() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  int cores = 1;
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0) cores = std::max(1, CPU_COUNT(&mask));
+  // A container's limit: "max 100000" or "150000 100000" (quota and period in microseconds).
+  std::ifstream limit("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (limit >> quota >> period && quota != "max" && period > 0) {
+    cores = std::clamp(static_cast<int>(std::stod(quota) / period + 0.5), 1, cores);
+  }
+  return cores;
+}
+
+}  // namespace squint
