@@ -1,0 +1,31 @@
+// backend.h: opens the device that everything else runs on.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace squint {
+
+class Backend;  // opaque here; hand it on by reference, and keep it alive longer than its users
+
+struct BackendOptions {
+  std::string name = "cpu";  // "cpu", or "reference": plain loops, for checking
+  int threads = 0;           // 0: every core this process may use
+  std::string kernels;       // forces a kernel table of the cpu backend; empty: the best that runs
+};
+
+struct BackendDeleter {
+  void operator()(Backend* backend) const;
+};
+using BackendPtr = std::unique_ptr<Backend, BackendDeleter>;
+
+// Throws Error(usage) for an unknown name or a kernel table this machine cannot run.
+BackendPtr open_backend(const BackendOptions& options = {});
+
+// Kernel tables of the cpu backend that this machine can run, best first.
+std::vector<std::string> runnable_kernels();
+std::string kernels_of(const Backend& backend);
+int threads_of(Backend& backend);
+
+}  // namespace squint

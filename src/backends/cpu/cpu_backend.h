@@ -1,0 +1,54 @@
+// cpu_backend.h: threads and vector kernels over the operators.
+#pragma once
+
+#include <vector>
+
+#include "backends/cpu/kernel_table.h"
+#include "ops/backend.h"
+
+namespace squint::cpu {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const KernelTable& kernels, int threads);
+
+  std::string_view name() const override { return "cpu"; }
+  std::string_view kernels() const override { return kernels_.name; }
+  Device device() const override { return {}; }
+  ThreadPool& host_threads() override { return pool_; }
+  std::shared_ptr<Storage> allocate(int64_t bytes) override { return allocate_host(bytes); }
+  void copy(const Tensor& from, const Tensor& to) override;
+  void synchronize() override {}
+  LinearWeight prepare(const LinearWeight& weight) override;
+  KvLayer make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
+                  int64_t capacity) override;
+  int64_t kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const override;
+
+  void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
+  void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) override;
+  void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
+                  const Tensor& out) override;
+  void rotate(const Tensor& cosine, const Tensor& sine, const Tensor& x) override;
+  void append_kv(const Tensor& keys, const Tensor& values, KvLayer& kv) override;
+  void attention(const AttentionArgs& args, const Tensor& out) override;
+  void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out) override;
+  void gelu(const Tensor& x, GeluKind kind, const Tensor& out) override;
+  void add(const Tensor& x, const Tensor& out) override;
+  void add_second_moment(const Tensor& x, const Tensor& out) override;
+  void add_abs_sum(const Tensor& x, const Tensor& out) override;
+  double dot(const Tensor& a, const Tensor& b) override;
+  void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme, Observer observer,
+                       const QuantizedWeight& out) override;
+  void quantization_error(const Tensor& weight, const Tensor& smooth,
+                          const QuantizationScheme& scheme, const Tensor& out) override;
+
+ private:
+  void pointwise(Pointwise op, const Tensor& a, const Tensor& b, const Tensor& out);
+
+  const KernelTable& kernels_;
+  ThreadPool pool_;
+  std::vector<std::vector<float>> attention_scratch_;  // one per worker, grown as needed
+  std::vector<float> mse_errors_;                      // filled when first needed
+};
+
+}  // namespace squint::cpu

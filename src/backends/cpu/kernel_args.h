@@ -1,0 +1,140 @@
+// kernel_args.h: what the CPU kernels are handed: plain pointers and sizes.
+//
+// This file and the kernels include nothing else of ours, and their functions are templates over the
+// vector type or static: an inline function shared with ordinary code could survive linking in its
+// AVX-512 form.
+//
+// Weights are stored in panels of 16 output features, so that one vector holds the same column of 16
+// rows. Every output element is one chain of fused multiply-adds over k = 0, 1, 2, ...: its value
+// depends neither on the number of rows computed together, nor on threads, nor on the vector width.
+#pragma once
+
+#include <cstdint>
+
+namespace squint::cpu {
+
+inline constexpr int64_t kLanes = 16;      // output features in a panel, floats in a vector
+inline constexpr int64_t kBlockRows = 256;  // rows of x that share one unpacked block of weights
+inline constexpr int64_t kBlockCols = 256;  // columns of that block: 16 KiB, half of the L1 cache
+
+enum class PanelFormat : uint8_t {
+  f32,   // [panels][in][16] float
+  bf16,  // [panels][in][16] uint16
+  int8,  // [panels][in][16] uint8, code + 128
+  int4,  // [panels][in][8] uint8: low nibbles are lanes 0-7, high nibbles 8-15; code + 8
+};
+
+struct Panels {
+  PanelFormat format;
+  const void* values;
+  const float* scales;        // [panels][groups][16], integer formats only
+  const float* zeros;         // [panels][groups][16], in the offset codes' terms (8 or 128 if symmetric)
+  int64_t in;
+  int64_t out;
+  int64_t group_columns;      // in for dense formats
+};
+
+struct GemmArgs {
+  const float* x;  // [rows, in]
+  int64_t rows;
+  Panels weight;
+  const float* bias;  // [out] or null
+  float* out;         // [rows, out]
+  int64_t panel_begin;
+  int64_t panel_end;
+};
+
+// Keys lie in tiles of 16 positions, [kv_heads][capacity / 16][head_dim][16]; values in rows,
+// [kv_heads][capacity][value_stride]. Capacity is a multiple of 16, value_stride of 16.
+struct AttentionTask {
+  const float* query;  // [tokens, heads, head_dim]
+  int64_t tokens;
+  int64_t heads;
+  const float* keys;
+  const float* values;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t value_stride;
+  int64_t capacity;
+  int64_t length;
+  int64_t first_position;
+  bool causal;
+  float scale;
+  float* out;      // [tokens, heads, head_dim]
+  int64_t kv_head;  // this task
+  int64_t token_begin;
+  int64_t token_end;
+  float* scratch;  // attention_scratch() floats
+};
+
+inline constexpr int64_t kAttentionRows = 32;  // (query, head) pairs scored together
+
+struct NormArgs {
+  const float* x;  // [rows, n]
+  const float* weight;
+  const float* bias;  // null for RMS
+  float eps;
+  int64_t n;
+  float* out;
+  int64_t row_begin;
+  int64_t row_end;
+};
+
+struct RotateArgs {
+  const float* cosine;  // [tokens, half]
+  const float* sine;
+  int64_t heads;
+  int64_t half;
+  float* x;  // [tokens, heads, 2 * half]
+  int64_t token_begin;
+  int64_t token_end;
+};
+
+enum class Pointwise : uint8_t { swiglu, gelu_tanh, add };
+
+struct PointwiseArgs {
+  Pointwise op;
+  const float* a;
+  const float* b;  // swiglu: up
+  float* out;
+  int64_t begin;  // a multiple of 16
+  int64_t end;
+};
+
+struct MomentArgs {
+  const float* x;  // [rows, n]
+  int64_t rows;
+  int64_t n;
+  float* out;     // [n, n]
+  int64_t panel;  // columns 16 * panel ...
+};
+
+struct ColumnSumArgs {
+  const float* x;  // [rows, n]
+  int64_t rows;
+  int64_t n;
+  float* out;  // [n]
+  int64_t begin;
+  int64_t end;
+};
+
+struct QuantizeArgs {
+  const uint16_t* weight;  // bf16 [rows, in]
+  const float* smooth;     // [in] or null
+  int64_t in;
+  int64_t group_columns;
+  float lowest;
+  float highest;
+  bool symmetric;
+  int steps;               // ranges tried; 1 is min/max
+  const float* errors;     // [32768]: round(|e|^2.4) by the bf16 bits of |e|, when steps > 1
+  int8_t* codes;           // [rows, in]
+  uint16_t* scales;        // bf16 [rows, groups]
+  int8_t* zeros;           // [rows, groups]
+  uint32_t improved;       // out: bit i says that some group improved at step i
+  float* error;            // quantization_error: f32 [rows, in]
+  int64_t row_begin;
+  int64_t row_end;
+};
+
+}  // namespace squint::cpu

@@ -1,0 +1,46 @@
+// reference_backend.h: every operator as a plain float32 loop, for reading and for checking others.
+#pragma once
+
+#include "ops/backend.h"
+
+namespace squint::reference {
+
+class ReferenceBackend final : public Backend {
+ public:
+  explicit ReferenceBackend(int threads) : pool_(threads) {}
+
+  std::string_view name() const override { return "reference"; }
+  std::string_view kernels() const override { return "loops"; }
+  Device device() const override { return {}; }
+  ThreadPool& host_threads() override { return pool_; }
+  std::shared_ptr<Storage> allocate(int64_t bytes) override { return allocate_host(bytes); }
+  void copy(const Tensor& from, const Tensor& to) override;
+  void synchronize() override {}
+  LinearWeight prepare(const LinearWeight& weight) override { return weight; }
+  KvLayer make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
+                  int64_t capacity) override;
+  int64_t kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const override;
+
+  void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
+  void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) override;
+  void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
+                  const Tensor& out) override;
+  void rotate(const Tensor& cosine, const Tensor& sine, const Tensor& x) override;
+  void append_kv(const Tensor& keys, const Tensor& values, KvLayer& kv) override;
+  void attention(const AttentionArgs& args, const Tensor& out) override;
+  void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out) override;
+  void gelu(const Tensor& x, GeluKind kind, const Tensor& out) override;
+  void add(const Tensor& x, const Tensor& out) override;
+  void add_second_moment(const Tensor& x, const Tensor& out) override;
+  void add_abs_sum(const Tensor& x, const Tensor& out) override;
+  double dot(const Tensor& a, const Tensor& b) override;
+  void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme, Observer observer,
+                       const QuantizedWeight& out) override;
+  void quantization_error(const Tensor& weight, const Tensor& smooth,
+                          const QuantizationScheme& scheme, const Tensor& out) override;
+
+ private:
+  ThreadPool pool_;
+};
+
+}  // namespace squint::reference

@@ -1,0 +1,88 @@
+// backend.h: what a device must be able to do. A new op is a new pure virtual: no backend compiles
+// until it has an answer, and the reference backend's answer is the readable one.
+//
+// Arguments were checked by the functions in ops/: a backend checks nothing again. Outputs are
+// allocated and never alias inputs unless the op says so. Work may still be running on return.
+// Activations are f32 (exact mode). T = tokens or rows.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "base/thread_pool.h"
+#include "core/quantization.h"
+#include "core/tensor.h"
+#include "ops/linear_weight.h"
+
+namespace squint {
+
+// Keys and values of one layer of one sequence, in a layout that only the backend knows. `length`
+// positions are filled.
+struct KvLayer {
+  Tensor keys;
+  Tensor values;
+  int64_t heads = 0;
+  int64_t head_dim = 0;
+  int64_t capacity = 0;
+  int64_t length = 0;
+};
+
+struct AttentionArgs {
+  Tensor query;              // [T, heads, head_dim]; heads is a multiple of kv.heads
+  const KvLayer* kv;         // query head j reads key/value head j / (heads / kv.heads)
+  int64_t first_position;    // query i may see keys 0..first_position+i when causal
+  bool causal;               // else every query sees all kv.length keys
+  float scale;               // of q·k
+};
+
+enum class GeluKind : uint8_t { tanh, erf };
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;     // "reference", "cpu"
+  virtual std::string_view kernels() const = 0;  // which kernel table runs, "avx2"
+  virtual Device device() const = 0;
+  // Workers for what stays on the host: image decoding, observers, statistics.
+  virtual ThreadPool& host_threads() = 0;
+
+  virtual std::shared_ptr<Storage> allocate(int64_t bytes) = 0;
+  virtual void copy(const Tensor& from, const Tensor& to) = 0;  // same dtype and number of elements
+  virtual void synchronize() = 0;
+  virtual LinearWeight prepare(const LinearWeight& weight) = 0;  // re-lay for this device, at load
+  virtual KvLayer make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
+                          int64_t capacity) = 0;
+  virtual int64_t kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const = 0;
+
+  // out = x Wᵀ + b. x [T, in], out [T, out].
+  virtual void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) = 0;
+  // out = x / sqrt(mean(x²) + eps) * weight over the last axis of length weight.dim(0). out may be x.
+  virtual void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) = 0;
+  virtual void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
+                          const Tensor& out) = 0;
+  // x [T, heads, d] in place; cosine, sine [T, d/2]; element i pairs with i + d/2.
+  virtual void rotate(const Tensor& cosine, const Tensor& sine, const Tensor& x) = 0;
+  virtual void append_kv(const Tensor& keys, const Tensor& values, KvLayer& kv) = 0;
+  virtual void attention(const AttentionArgs& args, const Tensor& out) = 0;  // out [T, heads * d]
+  virtual void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out) = 0;  // out may be gate
+  virtual void gelu(const Tensor& x, GeluKind kind, const Tensor& out) = 0;          // out may be x
+  virtual void add(const Tensor& x, const Tensor& out) = 0;                          // out += x
+
+  // For calibration. Sums run over rows in order, whatever the number of threads.
+  // out [n, n] += xᵀ x, on and above the diagonal only; x [T, n].
+  virtual void add_second_moment(const Tensor& x, const Tensor& out) = 0;
+  // out [n] += Σ_rows |x|
+  virtual void add_abs_sum(const Tensor& x, const Tensor& out) = 0;
+  // Σ a ⊙ b, rows summed in float32, totals in double.
+  virtual double dot(const Tensor& a, const Tensor& b) = 0;
+  // Integers and scales of weight (bf16 [out, in]) by spec awq-w4a16.md §2.3–2.5.
+  virtual void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme,
+                               Observer observer, const QuantizedWeight& out) = 0;
+  // out [out, in] = dequantize(quantize(round(weight ∘ smooth))) / smooth - weight, f32; smooth is
+  // f32 [in] or empty for ones; min/max ranges (spec awq-w4a16.md §1.6).
+  virtual void quantization_error(const Tensor& weight, const Tensor& smooth,
+                                  const QuantizationScheme& scheme, const Tensor& out) = 0;
+};
+
+}  // namespace squint

@@ -1,0 +1,27 @@
+// linear_weight.h: the weight of y = x Wᵀ + b in the forms it takes on its way to a kernel.
+#pragma once
+
+#include <memory>
+#include <variant>
+
+#include "core/packed_int.h"
+#include "core/tensor.h"
+
+namespace squint {
+
+// What a backend made of a weight at load; only that backend can look inside.
+class PreparedWeight {
+ public:
+  virtual ~PreparedWeight() = default;
+  virtual int64_t bytes() const = 0;
+};
+
+struct LinearWeight {
+  int64_t out_features = 0;
+  int64_t in_features = 0;
+  // Dense [out, in] in bf16 or f32; packed integers as stored; or, after Backend::prepare, opaque.
+  std::variant<Tensor, PackedLinear, std::shared_ptr<const PreparedWeight>> weight;
+  Tensor bias;  // f32 [out], or empty
+};
+
+}  // namespace squint

@@ -1,0 +1,116 @@
+#include "ops/ops.h"
+
+#include "base/check.h"
+
+namespace squint::ops {
+namespace {
+
+bool is_f32(const Tensor& x) { return !x.empty() && x.dtype() == DType::f32; }
+bool same_f32(const Tensor& a, const Tensor& b) {
+  return is_f32(a) && is_f32(b) && a.shape() == b.shape();
+}
+
+}  // namespace
+
+void linear(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+  SQUINT_CHECK(is_f32(x) && is_f32(out) && x.shape().rank() == 2 && out.shape().rank() == 2);
+  SQUINT_CHECK(x.dim(1) == weight.in_features && out.dim(1) == weight.out_features);
+  SQUINT_CHECK(x.dim(0) == out.dim(0));
+  SQUINT_CHECK(weight.bias.empty() || weight.bias.numel() == weight.out_features);
+  if (cx.observer != nullptr) cx.observer->saw(weight, x);
+  cx.backend.linear(x, weight, out);
+}
+
+void rms_norm(Context& cx, const Tensor& x, const Tensor& weight, float eps, const Tensor& out) {
+  SQUINT_CHECK(same_f32(x, out) && is_f32(weight) && x.dim(-1) == weight.numel());
+  cx.backend.rms_norm(x, weight, eps, out);
+}
+
+void layer_norm(Context& cx, const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
+                const Tensor& out) {
+  SQUINT_CHECK(same_f32(x, out) && same_f32(weight, bias) && x.dim(-1) == weight.numel());
+  cx.backend.layer_norm(x, weight, bias, eps, out);
+}
+
+void rotate(Context& cx, const Tensor& cosine, const Tensor& sine, const Tensor& x) {
+  SQUINT_CHECK(same_f32(cosine, sine) && is_f32(x) && x.shape().rank() == 3);
+  SQUINT_CHECK(cosine.dim(0) == x.dim(0) && cosine.dim(1) * 2 == x.dim(2));
+  cx.backend.rotate(cosine, sine, x);
+}
+
+KvLayer make_kv(Context& cx, int64_t heads, int64_t head_dim, int64_t capacity) {
+  const int64_t bytes = cx.backend.kv_bytes(heads, head_dim, capacity);
+  return cx.backend.make_kv(cx.backend.allocate(bytes), heads, head_dim, capacity);
+}
+
+KvLayer make_scratch_kv(Context& cx, int64_t heads, int64_t head_dim, int64_t capacity) {
+  const int64_t bytes = cx.backend.kv_bytes(heads, head_dim, capacity);
+  return cx.backend.make_kv(cx.scratch.bytes(bytes), heads, head_dim, capacity);
+}
+
+void append_kv(Context& cx, const Tensor& keys, const Tensor& values, KvLayer& kv) {
+  SQUINT_CHECK(same_f32(keys, values) && keys.shape().rank() == 3);
+  SQUINT_CHECK(keys.dim(1) == kv.heads && keys.dim(2) == kv.head_dim);
+  SQUINT_CHECK(kv.length + keys.dim(0) <= kv.capacity);
+  cx.backend.append_kv(keys, values, kv);
+}
+
+void attention(Context& cx, const AttentionArgs& args, const Tensor& out) {
+  const Tensor& q = args.query;
+  SQUINT_CHECK(is_f32(q) && q.shape().rank() == 3 && q.dim(2) == args.kv->head_dim);
+  SQUINT_CHECK(q.dim(1) % args.kv->heads == 0);
+  SQUINT_CHECK(is_f32(out) && out.numel() == q.numel());
+  SQUINT_CHECK(args.kv->length > 0);
+  SQUINT_CHECK(!args.causal || args.first_position + q.dim(0) <= args.kv->length);
+  cx.backend.attention(args, out);
+}
+
+void swiglu(Context& cx, const Tensor& gate, const Tensor& up, const Tensor& out) {
+  SQUINT_CHECK(same_f32(gate, up) && same_f32(gate, out));
+  cx.backend.swiglu(gate, up, out);
+}
+
+void gelu(Context& cx, const Tensor& x, GeluKind kind, const Tensor& out) {
+  SQUINT_CHECK(same_f32(x, out));
+  cx.backend.gelu(x, kind, out);
+}
+
+void add(Context& cx, const Tensor& x, const Tensor& out) {
+  SQUINT_CHECK(is_f32(x) && is_f32(out) && x.numel() == out.numel());
+  cx.backend.add(x, out);
+}
+
+void add_second_moment(Context& cx, const Tensor& x, const Tensor& out) {
+  SQUINT_CHECK(is_f32(x) && is_f32(out) && x.shape().rank() == 2);
+  SQUINT_CHECK(out.shape() == Shape({x.dim(1), x.dim(1)}));
+  cx.backend.add_second_moment(x, out);
+}
+
+void add_abs_sum(Context& cx, const Tensor& x, const Tensor& out) {
+  SQUINT_CHECK(is_f32(x) && is_f32(out) && x.shape().rank() == 2 && out.numel() == x.dim(1));
+  cx.backend.add_abs_sum(x, out);
+}
+
+double dot(Context& cx, const Tensor& a, const Tensor& b) {
+  SQUINT_CHECK(same_f32(a, b) && a.shape().rank() == 2);
+  return cx.backend.dot(a, b);
+}
+
+void quantize_weight(Context& cx, const Tensor& weight, const QuantizationScheme& scheme,
+                     Observer observer, const QuantizedWeight& out) {
+  SQUINT_CHECK(weight.dtype() == DType::bf16 && weight.shape().rank() == 2);
+  SQUINT_CHECK(scheme.divides(weight.dim(1)) && out.codes.shape() == weight.shape());
+  SQUINT_CHECK(out.scales.shape() == Shape({weight.dim(0), scheme.groups(weight.dim(1))}));
+  SQUINT_CHECK(out.zero_points.shape() == out.scales.shape());
+  cx.backend.quantize_weight(weight, scheme, observer, out);
+}
+
+void quantization_error(Context& cx, const Tensor& weight, const Tensor& smooth,
+                        const QuantizationScheme& scheme, const Tensor& out) {
+  SQUINT_CHECK(weight.dtype() == DType::bf16 && weight.shape().rank() == 2);
+  SQUINT_CHECK(scheme.divides(weight.dim(1)) && is_f32(out) && out.shape() == weight.shape());
+  SQUINT_CHECK(smooth.empty() || (is_f32(smooth) && smooth.numel() == weight.dim(1)));
+  cx.backend.quantization_error(weight, smooth, scheme, out);
+}
+
+}  // namespace squint::ops

@@ -1,0 +1,50 @@
+// ops.h: the vocabulary of the models: one checked function per operator.
+//
+// Each function checks shapes and types once, for every backend, and throws InternalError when the
+// caller is wrong: shapes that come from files were checked where the files were read. Activations
+// are f32; T counts tokens or patches.
+#pragma once
+
+#include "ops/context.h"
+
+namespace squint::ops {
+
+// out [T, out] = x [T, in] · Wᵀ + b. Reports x to the observer.
+void linear(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out);
+
+// x [..., n], weight [n]: out = x / sqrt(mean(x²) + eps) ∘ weight, per row of n. out may be x.
+void rms_norm(Context& cx, const Tensor& x, const Tensor& weight, float eps, const Tensor& out);
+// x [..., n]: out = (x - mean) / sqrt(var + eps) ∘ weight + bias, var biased. out may be x.
+void layer_norm(Context& cx, const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
+                const Tensor& out);
+
+// Rotary embedding in place. x [T, heads, d]; cosine, sine [T, d/2]:
+//   x[i], x[i + d/2] = x[i] cos[i] - x[i + d/2] sin[i],  x[i + d/2] cos[i] + x[i] sin[i]
+void rotate(Context& cx, const Tensor& cosine, const Tensor& sine, const Tensor& x);
+
+// An empty cache for one layer of one sequence, on the backend's own memory or in scratch.
+KvLayer make_kv(Context& cx, int64_t heads, int64_t head_dim, int64_t capacity);
+KvLayer make_scratch_kv(Context& cx, int64_t heads, int64_t head_dim, int64_t capacity);
+// keys, values [T, heads, d] become positions length .. length + T - 1.
+void append_kv(Context& cx, const Tensor& keys, const Tensor& values, KvLayer& kv);
+// softmax(q·k * scale) · v, out [T, heads * d].
+void attention(Context& cx, const AttentionArgs& args, const Tensor& out);
+
+// out = silu(gate) ∘ up. out may be gate.
+void swiglu(Context& cx, const Tensor& gate, const Tensor& up, const Tensor& out);
+// out may be x.
+void gelu(Context& cx, const Tensor& x, GeluKind kind, const Tensor& out);
+// out += x
+void add(Context& cx, const Tensor& x, const Tensor& out);
+
+// Calibration, see Backend. x [T, n].
+void add_second_moment(Context& cx, const Tensor& x, const Tensor& out);
+void add_abs_sum(Context& cx, const Tensor& x, const Tensor& out);
+double dot(Context& cx, const Tensor& a, const Tensor& b);
+// weight bf16 [out, in], whose groups must divide in.
+void quantize_weight(Context& cx, const Tensor& weight, const QuantizationScheme& scheme,
+                     Observer observer, const QuantizedWeight& out);
+void quantization_error(Context& cx, const Tensor& weight, const Tensor& smooth,
+                        const QuantizationScheme& scheme, const Tensor& out);
+
+}  // namespace squint::ops
