@@ -1,0 +1,193 @@
+#include "models/qwen3_vl/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/check.h"
+
+namespace squint::qwen3_vl {
+namespace {
+
+constexpr const char* kEmbeddingName = "model.language_model.embed_tokens.weight";
+constexpr const char* kHeadName = "lm_head";
+
+Config config_of(const io::Checkpoint& checkpoint) {
+  return parse_config(checkpoint.config(), (checkpoint.folder() / io::kConfigFileName).string());
+}
+
+}  // namespace
+
+std::vector<std::string> other_linears(const Config& config) {
+  std::vector<std::string> names;
+  for (int64_t block = 0; block < config.vision.depth; ++block) {
+    for (const char* layer : {"attn.qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2"}) {
+      names.push_back(fmt::format("model.visual.blocks.{}.{}", block, layer));
+    }
+  }
+  std::vector<std::string> mergers = {"model.visual.merger"};
+  for (size_t j = 0; j < config.vision.deepstack_blocks.size(); ++j) {
+    mergers.push_back(fmt::format("model.visual.deepstack_merger_list.{}", j));
+  }
+  for (const std::string& merger : mergers) {
+    names.push_back(merger + ".linear_fc1");
+    names.push_back(merger + ".linear_fc2");
+  }
+  names.emplace_back(kHeadName);
+  return names;
+}
+
+Embedding::Embedding(const Weights& weights, const TextConfig& config)
+    : table_(weights.stored(kEmbeddingName, {config.vocab, config.hidden})) {}
+
+void Embedding::gather(Context& cx, std::span<const int32_t> ids, const Tensor& hidden) const {
+  const int64_t n = table_.dim(1);
+  Tensor host = Tensor::on_host(DType::f32, hidden.shape());
+  float* to = host.span<float>().data();
+  for (const int32_t id : ids) {
+    SQUINT_CHECK(id >= 0 && id < table_.dim(0));
+    const Tensor row = to_f32(table_.rows(id, 1));
+    to = std::ranges::copy(row.span<const float>(), to).out;
+  }
+  SQUINT_CHECK(static_cast<int64_t>(ids.size()) * n == hidden.numel());
+  cx.backend.copy(host, hidden);
+}
+
+OutputHead::OutputHead(const Weights& weights, const Config& config, Backend& backend)
+    : config_(config.text),
+      norm_(weights.vector(backend, "model.language_model.norm.weight", config.text.hidden)) {
+  // A stored head always wins; the embedding stands in where the checkpoint has none (spec §1.5).
+  const bool stored = weights.checkpoint().find(std::string(kHeadName) + ".weight") != nullptr ||
+                      weights.checkpoint().find(std::string(kHeadName) + ".weight_packed") != nullptr;
+  if (stored || !config.tied_head) {
+    head_ = backend.prepare(weights.linear(kHeadName, config_.vocab, config_.hidden));
+    return;
+  }
+  LinearWeight tied;
+  tied.out_features = config_.vocab;
+  tied.in_features = config_.hidden;
+  tied.weight = weights.stored(kEmbeddingName, {config_.vocab, config_.hidden});
+  head_ = backend.prepare(tied);
+}
+
+Tensor OutputHead::logits(Context& cx, const Tensor& hidden) const {
+  const Tensor normed = cx.scratch.tensor(hidden.shape());
+  ops::rms_norm(cx, hidden, norm_, config_.norm_eps, normed);
+  cx.show("text.norm", 0, normed);
+  Tensor out = cx.scratch.tensor({hidden.dim(0), config_.vocab});
+  ops::linear(cx, normed, head_, out);
+  cx.show("logits", 0, out);
+  return out;
+}
+
+void place_images(Context& cx, const ModelInput& input, std::span<const ImageFeatures> features,
+                  int64_t first_row, const Tensor& hidden) {
+  SQUINT_CHECK(features.size() == input.runs.size());
+  for (size_t i = 0; i < features.size(); ++i) {
+    const ImageRun& run = input.runs[i];
+    cx.backend.copy(features[i].embeds, hidden.rows(first_row + run.begin, run.tokens));
+  }
+}
+
+void add_deepstack(Context& cx, const ModelInput& input, std::span<const ImageFeatures> features,
+                   int64_t layer, int64_t first_row, const Tensor& hidden) {
+  for (size_t i = 0; i < features.size(); ++i) {
+    if (layer >= static_cast<int64_t>(features[i].deepstack.size())) continue;
+    const ImageRun& run = input.runs[i];
+    ops::add(cx, features[i].deepstack[static_cast<size_t>(layer)],
+             hidden.rows(first_row + run.begin, run.tokens));
+  }
+}
+
+RotaryTable device_rotary(Context& cx, std::span<const Position> positions,
+                          const TextConfig& config) {
+  const RotaryTable host = text_rotary(positions, config);
+  RotaryTable out{cx.scratch.tensor(host.cosine.shape()), cx.scratch.tensor(host.sine.shape())};
+  cx.backend.copy(host.cosine, out.cosine);
+  cx.backend.copy(host.sine, out.sine);
+  return out;
+}
+
+Model::Model(const io::Checkpoint& checkpoint, Backend& backend)
+    : Model(checkpoint, Weights(checkpoint), backend) {}
+
+Model::Model(const io::Checkpoint& checkpoint, const Weights& weights, Backend& backend)
+    : config_(config_of(checkpoint)),
+      processor_(checkpoint, config_),
+      vision_(weights, config_.vision, backend),
+      embedding_(weights, config_.text),
+      head_(weights, config_, backend) {
+  for (int64_t layer = 0; layer < config_.text.layers; ++layer) {
+    blocks_.emplace_back(DecoderBlockWeights::load(weights, config_.text, layer), config_.text,
+                         layer, backend);
+  }
+}
+
+KvCache Model::make_cache(Context& cx, int64_t capacity) const {
+  KvCache cache;
+  for (int64_t layer = 0; layer < config_.text.layers; ++layer) {
+    cache.layers.push_back(
+        ops::make_kv(cx, config_.text.kv_heads, config_.text.head_dim, capacity));
+  }
+  return cache;
+}
+
+std::vector<ImageFeatures> Model::encode_images(Context& cx, const ModelInput& input) const {
+  std::vector<ImageFeatures> features;
+  for (const Patches& image : input.images) features.push_back(vision_.encode(cx, image));
+  return features;
+}
+
+Tensor Model::prefill(Context& cx, std::span<const Prompt> prompts) const {
+  std::vector<int32_t> ids;
+  std::vector<Position> positions;
+  std::vector<int64_t> first_rows;
+  for (const Prompt& prompt : prompts) {
+    first_rows.push_back(static_cast<int64_t>(ids.size()));
+    const ModelInput& input = *prompt.input;
+    ids.insert(ids.end(), input.ids.begin(), input.ids.end());
+    positions.insert(positions.end(), input.positions.tokens.begin(),
+                     input.positions.tokens.end());
+  }
+  Tensor hidden = cx.scratch.tensor({static_cast<int64_t>(ids.size()), config_.text.hidden});
+  embedding_.gather(cx, ids, hidden);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    place_images(cx, *prompts[i].input, prompts[i].features, first_rows[i], hidden);
+  }
+  const RotaryTable rotary = device_rotary(cx, positions, config_.text);
+  std::vector<SequenceSlice> slices(prompts.size());
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      slices[i] = {first_rows[i], prompts[i].input->tokens(), &prompts[i].cache->layers[layer]};
+    }
+    blocks_[layer].forward(cx, rotary.cosine, rotary.sine, slices, hidden);
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      add_deepstack(cx, *prompts[i].input, prompts[i].features, static_cast<int64_t>(layer),
+                    first_rows[i], hidden);
+    }
+  }
+  return hidden;
+}
+
+Tensor Model::step(Context& cx, std::span<const NextToken> tokens) const {
+  std::vector<int32_t> ids;
+  std::vector<Position> positions;
+  for (const NextToken& token : tokens) {
+    ids.push_back(token.id);
+    positions.push_back({token.position, token.position, token.position});
+  }
+  Tensor hidden = cx.scratch.tensor({static_cast<int64_t>(ids.size()), config_.text.hidden});
+  embedding_.gather(cx, ids, hidden);
+  const RotaryTable rotary = device_rotary(cx, positions, config_.text);
+  std::vector<SequenceSlice> slices(tokens.size());
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      slices[i] = {static_cast<int64_t>(i), 1, &tokens[i].cache->layers[layer]};
+    }
+    blocks_[layer].forward(cx, rotary.cosine, rotary.sine, slices, hidden);
+  }
+  return hidden;
+}
+
+}  // namespace squint::qwen3_vl

@@ -1,0 +1,54 @@
+// processor.h: from a rendered conversation and its pictures to what the model computes on
+// (spec qwen3-vl.md §2, §3, §5.2).
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "image/decode.h"
+#include "models/qwen3_vl/config.h"
+#include "models/qwen3_vl/image_processor.h"
+#include "models/qwen3_vl/positions.h"
+#include "io/checkpoint.h"
+#include "text/tokenizer.h"
+
+namespace squint::qwen3_vl {
+
+struct ModelInput {
+  std::vector<int32_t> ids;     // image placeholders repeated once per image token
+  std::vector<ImageRun> runs;   // one per image, ascending
+  std::vector<Patches> images;  // the same order
+  PromptPositions positions;
+
+  int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
+  int64_t image_tokens() const;
+};
+
+class Processor {
+ public:
+  // Reads tokenizer.json and preprocessor_config.json or processor_config.json.
+  Processor(const io::Checkpoint& checkpoint, const Config& config);
+
+  const text::Tokenizer& tokenizer() const { return tokenizer_; }
+  const ImageProcessorConfig& image_config() const { return image_config_; }
+
+  // An encoded image file to patches; `where` names it.
+  Patches read_image(std::span<const std::byte> bytes, std::string_view where,
+                     const image::DecodeOptions& options = {}) const;
+
+  // `prompt` holds one <|image_pad|> per image. `answer` follows as tokens of its own: as when it is
+  // generated, none of them reaches back into the prompt. Error(bad_input) where the numbers differ
+  // or all of it is longer than the model's positions.
+  ModelInput prepare(std::string_view prompt, std::vector<Patches> images,
+                     std::string_view answer = {}) const;
+
+ private:
+  Config config_;
+  text::Tokenizer tokenizer_;
+  ImageProcessorConfig image_config_;
+};
+
+}  // namespace squint::qwen3_vl
