@@ -1,0 +1,87 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "eval/runner.h"
+#include "squint/engine.h"
+#include "squint/error.h"
+#include "squint/ocrbench.h"
+#include "squint/version.h"
+
+namespace squint {
+namespace {
+
+std::string now_utc() {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
+  return text;
+}
+
+// What influences a score is under "settings" or names the model; "about" is never compared.
+Json header_of(const EvaluateOptions& options, const Engine& engine, Backend& backend) {
+  return {{"settings",
+           {{"benchmark", "ocrbench"},
+            {"prompt", "{question}"},
+            {"image_source", "json"},
+            {"pixels", "model"},
+            {"alpha", "drop"},
+            {"apply_orientation", true},
+            {"decoding", "greedy"},
+            {"max_tokens", options.max_tokens}}},
+          {"model_name", std::filesystem::weakly_canonical(options.model).filename().string()},
+          {"model_bytes", engine.weight_bytes()},
+          {"precision", "exact"},
+          {"about",
+           {{"squint", kVersion},
+            {"started", now_utc()},
+            {"kernels", kernels_of(backend)},
+            {"threads", threads_of(backend)}}}};
+}
+
+eval::Answer answer_of(const Completion& completion) {
+  return {.text = completion.text,
+          .prompt_tokens = completion.prompt_tokens,
+          .image_tokens = completion.image_tokens,
+          .output_tokens = static_cast<int64_t>(completion.ids.size()),
+          .finish_reason = completion.finish == FinishReason::stop ? "stop" : "length",
+          .ms_prefill = completion.ms_images + completion.ms_prefill,
+          .ms_decode = completion.ms_decode};
+}
+
+}  // namespace
+
+EvaluateSummary evaluate_ocrbench(const EvaluateOptions& options, Backend& backend) {
+  std::vector<eval::Sample> samples = eval::load_ocrbench(options.data);
+  if (options.limit > 0 && options.limit < static_cast<int64_t>(samples.size())) {
+    samples.resize(static_cast<size_t>(options.limit));
+  }
+  Engine engine(options.model, backend);
+  const Json header = header_of(options, engine, backend);
+  const auto answer = [&](const eval::Sample& sample) {
+    Request request;
+    request.turns = {{.text = sample.question, .images = {{.path = sample.image}}}};
+    request.max_tokens = options.max_tokens;
+    request.sampling = {.temperature = 0};
+    return answer_of(engine.generate(request, {}, options.stop));
+  };
+  const auto progress_of = [](const eval::RunProgress& p) {
+    return EvaluateProgress{.done = p.done,
+                            .total = p.total,
+                            .resumed = p.resumed,
+                            .hits = p.hits,
+                            .errors = p.errors,
+                            .elapsed_s = p.elapsed_s};
+  };
+  const eval::RunSummary summary = eval::run_ocrbench(
+      {.samples = samples, .header = header, .results = options.results}, answer,
+      [&](const eval::RunProgress& p) {
+        if (options.on_progress) options.on_progress(progress_of(p));
+      },
+      options.stop);
+  return {.progress = progress_of(summary.progress), .interrupted = summary.interrupted};
+}
+
+}  // namespace squint

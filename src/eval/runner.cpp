@@ -1,0 +1,139 @@
+#include "eval/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "base/check.h"
+#include "eval/results.h"
+#include "squint/error.h"
+
+namespace squint::eval {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Json full_header(const RunRequest& request) {
+  SQUINT_CHECK(request.header.is_object());
+  Json header = request.header;
+  header["settings"]["rule"] = to_string(request.rule);
+  Json plan = Json::array();
+  for (const RowCount& part : count_rows(request.samples)) {
+    plan.push_back({{"type", part.type}, {"dataset", part.dataset}, {"rows", part.rows}});
+  }
+  header["plan"] = std::move(plan);
+  return header;
+}
+
+// The plan counts rows only; that they are the same rows shows here.
+void check_same_rows(const RunRequest& request, const std::vector<ResultRow>& finished) {
+  std::map<int64_t, const Sample*> asked;
+  for (const Sample& sample : request.samples) {
+    SQUINT_CHECK(asked.emplace(sample.index, &sample).second);
+  }
+  for (const ResultRow& row : finished) {
+    const auto found = asked.find(row.index);
+    if (found == asked.end() || found->second->question != row.question ||
+        found->second->answers != row.answers) {
+      throw Error(
+          ErrorCode::bad_input,
+          fmt::format("{}: row {} is {}; choose another file", request.results.string(), row.index,
+                      found == asked.end() ? "none of those asked now"
+                                           : "another question or has other answers"));
+    }
+  }
+}
+
+double duration(double ms) { return std::isfinite(ms) && ms > 0 ? ms : 0; }
+
+ResultRow scored_row(const Sample& sample, Answer answer, ScoringRule rule) {
+  SQUINT_CHECK(answer.finish_reason == "stop" || answer.finish_reason == "length" ||
+               answer.finish_reason == "error");
+  ResultRow row;
+  row.index = sample.index;
+  row.dataset = sample.dataset;
+  row.type = sample.type;
+  row.question = sample.question;
+  row.answers = sample.answers;
+  row.image_key = sample.image_key;
+  row.prediction_raw = std::move(answer.text);
+  row.prediction_scored = without_reasoning(row.prediction_raw);
+  ScoreResult result = score({.formula = is_formula(sample.dataset, sample.type),
+                              .answers = sample.answers,
+                              .prediction = row.prediction_scored},
+                             rule);
+  const bool failed = answer.finish_reason == "error";
+  row.hit = result.hit && !failed;
+  row.hit_answer = row.hit ? result.hit_answer : -1;
+  row.normalized_prediction = std::move(result.normalized_prediction);
+  row.prompt_tokens = answer.prompt_tokens;
+  row.image_tokens = answer.image_tokens;
+  row.output_tokens = answer.output_tokens;
+  row.finish_reason = std::move(answer.finish_reason);
+  row.ms_prefill = duration(answer.ms_prefill);
+  row.ms_decode = duration(answer.ms_decode);
+  if (failed) row.error = answer.error.empty() ? "unknown" : std::move(answer.error);
+  return row;
+}
+
+// Nothing where the row was interrupted.
+std::optional<Answer> ask(const AnswerSample& answer, const Sample& sample) {
+  try {
+    return answer(sample);
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::interrupted) return std::nullopt;
+    Answer failed;
+    failed.finish_reason = "error";
+    failed.error = e.what();
+    return failed;
+  }
+}
+
+void count(const ResultRow& row, RunProgress& progress) {
+  ++progress.done;
+  progress.hits += row.hit ? 1 : 0;
+  progress.errors += row.finish_reason == "error" ? 1 : 0;
+}
+
+}  // namespace
+
+RunSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
+                        const OnProgress& on_progress, std::stop_token stop) {
+  const Clock::time_point start = Clock::now();
+  ResultsWriter results(request.results, full_header(request));
+  check_same_rows(request, results.finished());
+  RunSummary summary;
+  RunProgress& progress = summary.progress;
+  progress.total = static_cast<int64_t>(request.samples.size());
+  progress.resumed = static_cast<int64_t>(results.finished().size());
+  std::set<int64_t> finished;
+  for (const ResultRow& row : results.finished()) {
+    finished.insert(row.index);
+    count(row, progress);
+  }
+  if (on_progress) on_progress(progress);
+  for (const Sample& sample : request.samples) {
+    if (finished.contains(sample.index)) continue;
+    std::optional<Answer> given;
+    if (!stop.stop_requested()) given = ask(answer, sample);
+    if (!given) {
+      summary.interrupted = true;
+      break;
+    }
+    const ResultRow row = scored_row(sample, std::move(*given), request.rule);
+    results.append(row);
+    count(row, progress);
+    progress.output_tokens += row.output_tokens;
+    progress.elapsed_s = std::chrono::duration<double>(Clock::now() - start).count();
+    if (on_progress) on_progress(progress);
+  }
+  return summary;
+}
+
+}  // namespace squint::eval

@@ -1,0 +1,61 @@
+// runner.h: asks every question of a data set once, scores the answers, keeps them on disk.
+//
+// What answers is the caller's: the runner knows no model. It can be stopped between rows and
+// continued later from the same results file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <stop_token>
+#include <string>
+
+#include "base/json.h"
+#include "eval/ocrbench.h"
+#include "eval/score.h"
+
+namespace squint::eval {
+
+struct Answer {
+  std::string text;
+  int64_t prompt_tokens = 0, image_tokens = 0, output_tokens = 0;
+  std::string finish_reason = "stop";  // stop, length or error
+  double ms_prefill = 0, ms_decode = 0;
+  std::string error;  // why, where finish_reason is error
+};
+
+// Throws squint::Error for a row that failed: the row is written as an error, counted and scored 0.
+// Error(interrupted) stops the run instead and leaves the row for the next one.
+using AnswerSample = std::function<Answer(const Sample&)>;
+
+struct RunProgress {
+  int64_t done = 0, total = 0;  // rows in the results file, rows of the run
+  int64_t resumed = 0;          // of `done`, those that the file had before
+  int64_t hits = 0, errors = 0;
+  int64_t output_tokens = 0;  // of this process
+  double elapsed_s = 0;       // of this process
+};
+using OnProgress =
+    std::function<void(const RunProgress&)>;  // once at the start, then after each row
+
+struct RunSummary {
+  RunProgress progress;
+  bool interrupted = false;  // stopped before the last row
+};
+
+struct RunRequest {
+  std::span<const Sample> samples;
+  // An object (see results.h). The runner adds settings.rule and the plan: rows per type and data
+  // set.
+  const Json& header;
+  std::filesystem::path results;
+  ScoringRule rule = ScoringRule::official;
+};
+
+// Rows that the file has are not asked again. Throws Error(bad_input) where the file holds another
+// run or other rows, Error(io) as soon as a row cannot be written.
+RunSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
+                        const OnProgress& on_progress = {}, std::stop_token stop = {});
+
+}  // namespace squint::eval
