@@ -1,0 +1,133 @@
+#include "quantize/activations.h"
+
+#include <algorithm>
+
+#include "io/fingerprint.h"
+
+namespace squint::quantize {
+
+using qwen3_vl::ModelInput;
+
+namespace {
+
+// Inputs of rows [begin, end), read in parallel.
+std::vector<ModelInput> read_inputs(std::span<const Conversation> rows,
+                                    const qwen3_vl::Processor& processor, ThreadPool& threads) {
+  std::vector<ModelInput> inputs(rows.size());
+  threads.parallel_for(static_cast<int64_t>(rows.size()), 1, [&](int64_t from, int64_t to, int) {
+    for (int64_t i = from; i < to; ++i) {
+      inputs[static_cast<size_t>(i)] = model_input(rows[static_cast<size_t>(i)], processor);
+    }
+  });
+  return inputs;
+}
+
+// Pixels of this many rows are in memory at once.
+constexpr size_t kRowsAtOnce = 16;
+
+}  // namespace
+
+CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
+                        ThreadPool& threads) {
+  CalibrationSize size;
+  std::string ids;
+  for (size_t at = 0; at < rows.size(); at += kRowsAtOnce) {
+    const auto part = rows.subspan(at, std::min(kRowsAtOnce, rows.size() - at));
+    for (const ModelInput& input : read_inputs(part, processor, threads)) {
+      ++size.rows;
+      size.tokens += input.tokens();
+      size.image_tokens += input.image_tokens();
+      ids.append(reinterpret_cast<const char*>(input.ids.data()), input.ids.size() * sizeof(int32_t));
+      ids.append(sizeof(int32_t), '\xff');
+    }
+  }
+  size.id_hash = io::sha256(ids);
+  return size;
+}
+
+Activations::Activations(Context& cx, std::span<const Conversation> rows,
+                         const qwen3_vl::Processor& processor, const qwen3_vl::Weights& weights,
+                         const qwen3_vl::Config& config, const OnRows& on_rows)
+    : config_(config.text) {
+  const qwen3_vl::VisionTower vision(weights, config.vision, cx.backend);
+  const qwen3_vl::Embedding embedding(weights, config.text);
+  const auto finish = [&](Chunk& chunk) {
+    std::vector<int32_t> ids;
+    for (const Row& row : chunk.rows) {
+      ids.insert(ids.end(), row.input.ids.begin(), row.input.ids.end());
+    }
+    const Shape shape{static_cast<int64_t>(ids.size()), config_.hidden};
+    chunk.hidden = Tensor(cx.backend.allocate(shape.numel() * byte_size(DType::f32)), 0,
+                          DType::f32, shape);
+    embedding.gather(cx, ids, chunk.hidden);
+    for (Row& row : chunk.rows) {
+      place_images(cx, row.input, row.features, row.first, chunk.hidden);
+      for (qwen3_vl::ImageFeatures& f : row.features) f.embeds = Tensor();
+    }
+    chunks_.push_back(std::move(chunk));
+    chunk = Chunk();
+  };
+  Chunk chunk;
+  for (size_t at = 0; at < rows.size(); at += kRowsAtOnce) {
+    const auto part = rows.subspan(at, std::min(kRowsAtOnce, rows.size() - at));
+    for (ModelInput& input : read_inputs(part, processor, cx.backend.host_threads())) {
+      const auto taken = static_cast<int64_t>(chunk.positions.size());
+      if (taken > 0 && taken + input.tokens() > kChunkTokens) finish(chunk);
+      Row row{.first = static_cast<int64_t>(chunk.positions.size())};
+      for (const qwen3_vl::Patches& image : input.images) {
+        row.features.push_back(vision.encode(cx, image));
+      }
+      input.images.clear();
+      chunk.positions.insert(chunk.positions.end(), input.positions.tokens.begin(),
+                             input.positions.tokens.end());
+      row.input = std::move(input);
+      chunk.rows.push_back(std::move(row));
+      on_rows(1);
+    }
+  }
+  finish(chunk);
+}
+
+void Activations::forward(Context& cx, const qwen3_vl::DecoderBlock& block, const Chunk& chunk,
+                          const Tensor& hidden) const {
+  const Arena::Scope scope(cx.scratch);
+  const qwen3_vl::RotaryTable rotary = device_rotary(cx, chunk.positions, config_);
+  std::vector<KvLayer> caches;
+  std::vector<qwen3_vl::SequenceSlice> slices;
+  caches.reserve(chunk.rows.size());
+  for (const Row& row : chunk.rows) {
+    caches.push_back(
+        ops::make_scratch_kv(cx, config_.kv_heads, config_.head_dim, row.input.tokens()));
+    slices.push_back({row.first, row.input.tokens(), &caches.back()});
+  }
+  block.forward(cx, rotary.cosine, rotary.sine, slices, hidden);
+}
+
+void Activations::observe(Context& cx, const qwen3_vl::DecoderBlock& block,
+                          const OnRows& on_rows) const {
+  for (const Chunk& chunk : chunks_) {
+    const Arena::Scope scope(cx.scratch);
+    const Tensor hidden = cx.scratch.tensor(chunk.hidden.shape());
+    cx.backend.copy(chunk.hidden, hidden);
+    forward(cx, block, chunk, hidden);
+    on_rows(static_cast<int64_t>(chunk.rows.size()));
+  }
+}
+
+void Activations::advance(Context& cx, const qwen3_vl::DecoderBlock& block, int64_t layer,
+                          const OnRows& on_rows) {
+  for (Chunk& chunk : chunks_) {
+    forward(cx, block, chunk, chunk.hidden);
+    for (Row& row : chunk.rows) {
+      add_deepstack(cx, row.input, row.features, layer, row.first, chunk.hidden);
+      for (qwen3_vl::ImageFeatures& f : row.features) {
+        if (layer < static_cast<int64_t>(f.deepstack.size())) {
+          f.deepstack[static_cast<size_t>(layer)] = Tensor();  // Used up.
+        }
+      }
+    }
+    on_rows(static_cast<int64_t>(chunk.rows.size()));
+  }
+}
+
+}  // namespace squint::quantize

@@ -1,0 +1,67 @@
+// activations.h: the hidden states of all calibration rows between two layers.
+//
+// Rows are packed without padding into chunks of about kChunkTokens tokens, which run through a
+// layer one after the other: the memory of a layer's inner values is that of one chunk.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "models/qwen3_vl/model.h"
+#include "ops/context.h"
+#include "quantize/calibration.h"
+
+namespace squint::quantize {
+
+inline constexpr int64_t kChunkTokens = 1024;
+
+// What is known of a set of rows before any of it is computed. Reads every image once, so that a bad
+// one stops the run before it starts.
+struct CalibrationSize {
+  int64_t rows = 0;
+  int64_t tokens = 0;
+  int64_t image_tokens = 0;
+  std::string id_hash;  // sha256 over the rows' token ids, little-endian int32, 0xFFFFFFFF after each
+};
+CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
+                        ThreadPool& threads);
+
+class Activations {
+ public:
+  // Called with the number of rows that have just been done; may throw to stop.
+  using OnRows = std::function<void(int64_t rows)>;
+
+  // Embeds and encodes all rows.
+  Activations(Context& cx, std::span<const Conversation> rows,
+              const qwen3_vl::Processor& processor, const qwen3_vl::Weights& weights,
+              const qwen3_vl::Config& config, const OnRows& on_rows);
+
+  // Runs a layer over all chunks and throws the result away: cx.observer sees the inputs of its
+  // linear layers.
+  void observe(Context& cx, const qwen3_vl::DecoderBlock& block, const OnRows& on_rows) const;
+  // Runs a layer over all chunks, whose result is the next layer's input.
+  void advance(Context& cx, const qwen3_vl::DecoderBlock& block, int64_t layer,
+               const OnRows& on_rows);
+
+ private:
+  struct Row {
+    qwen3_vl::ModelInput input;  // without pixels
+    std::vector<qwen3_vl::ImageFeatures> features;
+    int64_t first = 0;  // row of the chunk's hidden states
+  };
+  struct Chunk {
+    Tensor hidden;  // [tokens, hidden], kept
+    std::vector<qwen3_vl::Position> positions;
+    std::vector<Row> rows;
+  };
+
+  void forward(Context& cx, const qwen3_vl::DecoderBlock& block, const Chunk& chunk,
+               const Tensor& hidden) const;
+
+  qwen3_vl::TextConfig config_;
+  std::vector<Chunk> chunks_;
+};
+
+}  // namespace squint::quantize

@@ -1,0 +1,312 @@
+// pipeline.cpp: a checkpoint through the quantizer, one layer in memory at a time:
+//
+//     rows → images → hidden states ─┬→ layer, observed → smoothing → integers → journal
+//                                    └→ layer, quantized → next hidden states
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "io/atomic_file.h"
+#include "io/checkpoint_writer.h"
+#include "io/fingerprint.h"
+#include "quantize/activations.h"
+#include "quantize/block_quantizer.h"
+#include "quantize/journal.h"
+#include "quantize/recipe.h"
+#include "squint/error.h"
+#include "squint/quantize.h"
+
+namespace squint {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace quantize;
+using qwen3_vl::DecoderBlock;
+using qwen3_vl::DecoderBlockWeights;
+using qwen3_vl::LinearRole;
+
+BlockPlan block_plan(const QuantizeOptions& options) {
+  return {.scheme = {.bits = options.bits, .group_size = options.group_size,
+                     .symmetric = options.symmetric},
+          .observer = options.observer == RangeObserver::mse ? Observer::mse : Observer::minmax,
+          .smooth = options.method == QuantizeMethod::awq};
+}
+
+void check_options(const QuantizeOptions& options) {
+  if (options.bits != 4 && options.bits != 8) {
+    throw Error(ErrorCode::usage, fmt::format("bits: expected 4 or 8, found {}", options.bits));
+  }
+  if (options.group_size < 0 || options.group_size % 8 != 0) {
+    throw Error(ErrorCode::usage, fmt::format("group size: expected a multiple of 8 (loaders take "
+                                              "32, 64 and 128), or 0 for one scale per row, found "
+                                              "{}", options.group_size));
+  }
+  if (options.rows < 0) {
+    throw Error(ErrorCode::usage, fmt::format("rows: expected 0 (all) or more, found {}",
+                                              options.rows));
+  }
+  if (options.method == QuantizeMethod::awq && options.calibration.empty()) {
+    throw Error(ErrorCode::usage, "awq needs calibration data; rtn does without");
+  }
+  const fs::path& out = options.output;
+  if (fs::exists(out) && !(fs::is_directory(out) && fs::is_empty(out))) {
+    throw Error(ErrorCode::bad_input, fmt::format("{}: exists and is not empty; choose another "
+                                                  "output folder or remove it", out.string()));
+  }
+}
+
+class Run {
+ public:
+  Run(const QuantizeOptions& options, Backend& backend)
+      : options_(options),
+        checkpoint_(io::Checkpoint::open(options.model)),
+        config_(qwen3_vl::parse_config(checkpoint_.config(),
+                                       (options.model / io::kConfigFileName).string())),
+        weights_(checkpoint_),
+        processor_(checkpoint_, config_),
+        plan_(block_plan(options)),
+        scratch_(backend),
+        cx_{.backend = backend, .scratch = scratch_} {
+    plan_.on_candidate = [this] { stop_if_asked(); };
+  }
+
+  QuantizeReport run() {
+    check_model();
+    if (!options_.calibration.empty()) {
+      rows_ = load_calibration(options_.calibration, options_.rows);
+    }
+    const CalibrationSize size = measure(rows_, processor_, cx_.backend.host_threads());
+    const Journal journal(options_.output, identity(size));
+    report_.options = options_;
+    report_.source_bytes = checkpoint_.tensor_bytes();
+    report_.plan = make_plan(size, journal);
+    if (options_.on_plan) options_.on_plan(report_.plan);
+    check_disk();
+    total_ = size.rows + config_.text.layers * (2 * size.rows + 1) + 1;
+    const std::vector<io::NamedTensor> replaced = quantize_layers(journal);
+    write(replaced);
+    journal.remove();
+    report_.seconds = elapsed();
+    return std::move(report_);
+  }
+
+ private:
+  void check_model() const {
+    if (weights_.quantization()) {
+      throw Error(ErrorCode::bad_input,
+                  fmt::format("{}: already quantized (config.json has a quantization_config); give "
+                              "the original model", options_.model.string()));
+    }
+    std::string problems;
+    for (const LinearRole role : qwen3_vl::kAllLinears) {
+      const std::string name = qwen3_vl::module_name(0, role) + ".weight";
+      const Tensor weight = checkpoint_.get(name);
+      if (weight.dtype() != DType::bf16) {
+        throw Error(ErrorCode::unsupported,
+                    fmt::format("{}: \"{}\" is {}; weights to be quantized must be BF16",
+                                options_.model.string(), name, squint::name(weight.dtype())));
+      }
+      if (weight.shape().rank() == 2 && !plan_.scheme.divides(weight.dim(1))) {
+        problems += fmt::format("{}{} has {} columns", problems.empty() ? "" : ", ",
+                                qwen3_vl::short_name(role), weight.dim(1));
+      }
+    }
+    if (!problems.empty()) {
+      throw Error(ErrorCode::bad_input,
+                  fmt::format("{}: groups of {} do not divide all layers: {}; choose another group "
+                              "size", options_.model.string(), options_.group_size, problems));
+    }
+  }
+
+  // Everything that the output's bytes depend on.
+  std::string identity(const CalibrationSize& size) const {
+    return fmt::format("squint 1\n{}\n{}\n{}\n", io::fingerprint(checkpoint_), recipe_yaml(options_),
+                       size.id_hash);
+  }
+
+  QuantizePlan make_plan(const CalibrationSize& size, const Journal& journal) const {
+    const qwen3_vl::TextConfig& c = config_.text;
+    QuantizePlan plan{.rows = size.rows, .tokens = size.tokens, .image_tokens = size.image_tokens,
+                      .layers = c.layers, .resumed_layers = journal.finished(c.layers)};
+    const auto taps = static_cast<int64_t>(config_.vision.deepstack_blocks.size());
+    plan.activation_bytes = (size.tokens + taps * size.image_tokens) * c.hidden * 4;
+    const int64_t q = c.heads * c.head_dim;
+    const int64_t weights = c.hidden * (2 * q + 2 * c.kv_heads * c.head_dim + 3 * c.intermediate);
+    const int64_t largest = c.hidden * c.intermediate;
+    // The layer as prepared (2 bytes a weight) and rescaled in float32, the search's error and its
+    // product, one chunk of inner activations.
+    const int64_t chunk = std::min(size.tokens, kChunkTokens) * (6 * c.hidden + 2 * c.intermediate + 4 * q) * 4;
+    plan.block_bytes = weights * 6 + largest * 12 + chunk;
+    if (size.rows > 0) {
+      plan.statistics_bytes = 2 * InputStatistics::bytes(c.hidden) + InputStatistics::bytes(q) +
+                              InputStatistics::bytes(c.intermediate);
+    }
+    plan.peak_bytes = plan.activation_bytes + plan.block_bytes + plan.statistics_bytes;
+    const int64_t quantized = weights * c.layers;
+    const int64_t columns = plan_.scheme.group_size == 0 ? c.hidden : plan_.scheme.group_size;
+    plan.output_bytes = checkpoint_.tensor_bytes() - 2 * quantized +
+                        quantized * options_.bits / 8 + 2 * (quantized / columns);
+    return plan;
+  }
+
+  void check_disk() const {
+    const fs::path parent = fs::absolute(options_.output).parent_path();
+    const int64_t needed = report_.plan.output_bytes * 3 / 2;  // the journal and the result
+    const int64_t free = io::available_bytes(parent);
+    if (free < needed) {
+      throw Error(ErrorCode::io,
+                  fmt::format("{}: the disk has {:.1f} MB free, the run needs about {:.1f} MB; make "
+                              "room, then start the same command again", parent.string(),
+                              static_cast<double>(free) / 1e6, static_cast<double>(needed) / 1e6));
+    }
+  }
+
+  std::vector<io::NamedTensor> quantize_layers(const Journal& journal) {
+    std::vector<io::NamedTensor> replaced;
+    const int64_t layers = config_.text.layers;
+    const bool calibrated = !rows_.empty();
+    // Layers that are all finished need no activations any more.
+    std::unique_ptr<Activations> activations;
+    if (calibrated && report_.plan.resumed_layers < layers) {
+      activations = std::make_unique<Activations>(
+          cx_, rows_, processor_, weights_, config_,
+          [&](int64_t rows) { progress("images", rows); });
+    }
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      stop_if_asked();
+      std::optional<QuantizedBlock> block = journal.find(layer);
+      if (!block) {
+        journal.write(layer, quantize_layer(layer, activations.get()));
+        block = journal.find(layer);  // Mapped instead of in memory.
+      }
+      stop_if_asked();
+      if (activations && layer + 1 < layers) advance(layer, *block, *activations);
+      std::ranges::move(block->tensors, std::back_inserter(replaced));
+      std::ranges::move(block->linears, std::back_inserter(report_.linears));
+      std::ranges::move(block->smoothing, std::back_inserter(report_.smoothing));
+      // Counted from the start, so that layers found in the journal count too.
+      done_ = report_.plan.rows + (layer + 1) * (2 * report_.plan.rows + 1);
+      progress(phase_of(layer), 0);
+    }
+    return replaced;
+  }
+
+  QuantizedBlock quantize_layer(int64_t layer, const Activations* activations) {
+    const DecoderBlockWeights stored = DecoderBlockWeights::load(weights_, config_.text, layer);
+    if (activations == nullptr) {
+      return quantize_block(cx_, stored, config_.text, layer, plan_, nullptr);
+    }
+    const DecoderBlock block(stored, config_.text, layer, cx_.backend);
+    BlockObserver observer(cx_, block);
+    cx_.observer = &observer;
+    activations->observe(cx_, block, [&](int64_t rows) { progress(phase_of(layer), rows); });
+    cx_.observer = nullptr;
+    observer.finish(layer);
+    return quantize_block(cx_, stored, config_.text, layer, plan_, &observer);
+  }
+
+  // The next layer sees what the quantized one makes of the rows.
+  void advance(int64_t layer, const QuantizedBlock& quantized, Activations& activations) {
+    DecoderBlockWeights weights = DecoderBlockWeights::load(weights_, config_.text, layer);
+    std::map<std::string, Tensor> by_name;
+    for (const io::NamedTensor& t : quantized.tensors) by_name[t.name] = t.tensor;
+    for (const LinearRole role : qwen3_vl::kAllLinears) {
+      const std::string module = qwen3_vl::module_name(layer, role);
+      LinearWeight& w = weights[role];
+      PackedLinear packed{.rows = w.out_features, .cols = w.in_features,
+                          .group_size = plan_.scheme.group_columns(w.in_features),
+                          .bits = plan_.scheme.bits};
+      packed.packed = by_name.at(module + ".weight_packed");
+      packed.scale = by_name.at(module + ".weight_scale");
+      if (!plan_.scheme.symmetric) packed.zero_point = by_name.at(module + ".weight_zero_point");
+      w.weight = std::move(packed);
+    }
+    for (const qwen3_vl::NormRole role : qwen3_vl::kAllNorms) {
+      weights[role] = by_name.at(qwen3_vl::norm_name(layer, role));
+    }
+    const DecoderBlock block(weights, config_.text, layer, cx_.backend);
+    activations.advance(cx_, block, layer,
+                        [&](int64_t rows) { progress(phase_of(layer), rows); });
+  }
+
+  void write(const std::vector<io::NamedTensor>& replaced) {
+    stop_if_asked();
+    io::CheckpointWriter writer(options_.output);
+    std::set<std::string> gone;
+    for (const io::NamedTensor& t : replaced) gone.insert(t.name);
+    for (int64_t layer = 0; layer < config_.text.layers; ++layer) {
+      for (const LinearRole role : qwen3_vl::kAllLinears) {
+        gone.insert(qwen3_vl::module_name(layer, role) + ".weight");
+      }
+    }
+    int64_t parameters = 0;
+    for (const std::string& name : checkpoint_.names()) {
+      const Tensor& tensor = *checkpoint_.find(name);
+      parameters += tensor.numel();
+      if (!gone.contains(name)) writer.add({name, tensor});
+    }
+    for (const io::NamedTensor& t : replaced) writer.add(t);
+    io::QuantizationConfig config;
+    config.groups = {{.scheme = plan_.scheme,
+                      .observer = plan_.observer == Observer::mse ? "memoryless_mse"
+                                                                  : "memoryless_minmax"}};
+    for (const std::string& module : qwen3_vl::other_linears(config_)) {
+      config.ignore.emplace_back(module);
+    }
+    writer.write_side_file(io::kConfigFileName,
+                           io::insert_quantization_config(checkpoint_.config_text(), config));
+    writer.write_side_file("recipe.yaml", recipe_yaml(options_));
+    writer.copy_side_files(options_.model);
+    writer.publish(parameters);
+    report_.output_bytes = io::Checkpoint::open(options_.output).tensor_bytes();
+    progress("writing", total_ - done_);
+  }
+
+  void stop_if_asked() const {
+    if (options_.stop.stop_requested()) {
+      throw Error(ErrorCode::interrupted,
+                  fmt::format("interrupted; finished layers are kept in {}.journal: the same command "
+                              "continues after them", options_.output.string()));
+    }
+  }
+
+  void progress(const std::string& phase, int64_t steps) {
+    done_ += steps;
+    if (options_.on_progress) options_.on_progress({phase, done_, total_, elapsed()});
+    stop_if_asked();
+  }
+
+  std::string phase_of(int64_t layer) const {
+    return fmt::format("layer {} of {}", layer + 1, config_.text.layers);
+  }
+
+  double elapsed() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+  const QuantizeOptions& options_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  io::Checkpoint checkpoint_;
+  qwen3_vl::Config config_;
+  qwen3_vl::Weights weights_;
+  qwen3_vl::Processor processor_;
+  BlockPlan plan_;
+  Arena scratch_;
+  Context cx_;
+  std::vector<Conversation> rows_;
+  QuantizeReport report_;
+  int64_t done_ = 0;
+  int64_t total_ = 1;
+};
+
+}  // namespace
+
+QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend) {
+  check_options(options);
+  return Run(options, backend).run();
+}
+
+}  // namespace squint

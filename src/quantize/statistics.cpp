@@ -1,0 +1,120 @@
+#include "quantize/statistics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+
+namespace squint::quantize {
+
+using qwen3_vl::LinearRole;
+
+namespace {
+
+// The role that stands for a shared input.
+LinearRole input_of(LinearRole role) {
+  if (role == LinearRole::k || role == LinearRole::v) return LinearRole::q;
+  return role == LinearRole::up ? LinearRole::gate : role;
+}
+
+Tensor zeros(Backend& backend, const Shape& shape) {
+  Tensor host = Tensor::on_host(DType::f32, shape);
+  std::ranges::fill(host.span<float>(), 0.0f);
+  Tensor out(backend.allocate(host.bytes()), 0, DType::f32, shape);
+  backend.copy(host, out);
+  return out;
+}
+
+Tensor to_host(Context& cx, const Tensor& tensor) {
+  Tensor host = Tensor::on_host(tensor.dtype(), tensor.shape());
+  cx.backend.copy(tensor, host);
+  cx.backend.synchronize();
+  return host;
+}
+
+}  // namespace
+
+InputStatistics::InputStatistics(Backend& backend, int64_t in)
+    : abs_sum_(zeros(backend, {in})), moment_(zeros(backend, {in, in})) {}
+
+void InputStatistics::add(Context& cx, const Tensor& x) {
+  ops::add_abs_sum(cx, x, abs_sum_);
+  ops::add_second_moment(cx, x, moment_);
+  tokens_ += x.dim(0);
+}
+
+void InputStatistics::finish(Context& cx, std::string_view where) {
+  SQUINT_CHECK(tokens_ > 0);
+  abs_sum_ = to_host(cx, abs_sum_);
+  const Tensor moment = to_host(cx, moment_);
+  const int64_t n = moment.dim(0);
+  const std::span<float> h = moment.span<float>();
+  const auto count = static_cast<float>(tokens_);
+  bool finite = true;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i; j < n; ++j) {
+      const float mean = h[i * n + j] / count;
+      finite = finite && std::isfinite(mean);
+      h[i * n + j] = mean;
+      h[j * n + i] = mean;
+    }
+  }
+  if (!finite) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: the calibration activations are not finite; does the model itself "
+                            "answer sensibly?", where));
+  }
+  moment_ = Tensor();
+  LinearWeight weight;
+  weight.out_features = n;
+  weight.in_features = n;
+  weight.weight = moment;
+  prepared_ = cx.backend.prepare(weight);
+}
+
+std::vector<float> InputStatistics::abs_mean() const {
+  const std::span<const float> sums = abs_sum_.span<const float>();
+  std::vector<float> means(sums.size());
+  std::ranges::transform(sums, means.begin(),
+                         [&](float sum) { return sum / static_cast<float>(tokens_); });
+  return means;
+}
+
+double InputStatistics::output_error(Context& cx, const Tensor& error) const {
+  const Arena::Scope scope(cx.scratch);
+  const Tensor product = cx.scratch.tensor(error.shape());
+  ops::linear(cx, error, prepared_, product);
+  return ops::dot(cx, error, product);
+}
+
+BlockObserver::BlockObserver(Context& cx, const qwen3_vl::DecoderBlock& block)
+    : cx_{.backend = cx.backend, .scratch = cx.scratch}, block_(block) {
+  for (const LinearRole role : qwen3_vl::kAllLinears) {
+    if (input_of(role) != role) continue;
+    inputs_[static_cast<size_t>(role)] =
+        InputStatistics(cx.backend, block.linear(role).in_features);
+  }
+}
+
+void BlockObserver::saw(const LinearWeight& weight, const Tensor& x) {
+  for (const LinearRole role : qwen3_vl::kAllLinears) {
+    if (&weight == &block_.linear(role) && input_of(role) == role) {
+      inputs_[static_cast<size_t>(role)].add(cx_, x);
+    }
+  }
+}
+
+void BlockObserver::finish(int64_t layer) {
+  for (const LinearRole role : qwen3_vl::kAllLinears) {
+    if (input_of(role) != role) continue;
+    inputs_[static_cast<size_t>(role)].finish(cx_, qwen3_vl::module_name(layer, role));
+  }
+}
+
+const InputStatistics& BlockObserver::of(LinearRole role) const {
+  return inputs_[static_cast<size_t>(input_of(role))];
+}
+
+}  // namespace squint::quantize
