@@ -1,0 +1,16 @@
+#include <CLI/CLI.hpp>
+
+#include "command.h"
+
+namespace squint::cli {
+
+void DeviceOptions::add_to(CLI::App& app) {
+  app.add_option("--device", backend.name, "cpu, or reference: plain loops, for checking")
+      ->capture_default_str();
+  app.add_option("--threads", backend.threads, "0: every core this process may use")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  app.add_option("--cpu-kernels", backend.kernels, "force a kernel table: avx512, avx2, scalar");
+}
+
+}  // namespace squint::cli

@@ -1,0 +1,71 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "command.h"
+#include "squint/ocrbench.h"
+#include "terminal.h"
+
+namespace squint::cli {
+namespace {
+
+struct Options {
+  EvaluateOptions evaluate;
+  std::string precision = "exact";
+  DeviceOptions device;
+};
+
+void run(Options& options, Outcome& outcome) {
+  EvaluateOptions& e = options.evaluate;
+  e.stop = outcome.stop;
+  Progress progress("ocrbench");
+  e.on_progress = [&](const EvaluateProgress& p) {
+    progress.show(p.done, p.total,
+                  fmt::format("{}/{} right{}", p.hits, p.done,
+                              p.errors > 0 ? fmt::format(", {} failed", p.errors) : ""),
+                  p.resumed);
+  };
+  const BackendPtr backend = options.device.open();
+  const EvaluateSummary done = evaluate_ocrbench(e, *backend);
+  progress.finish();
+  const EvaluateProgress& p = done.progress;
+  if (done.interrupted) {
+    fmt::print(stderr, "interrupted after {} of {} rows, which are kept in {}: the same command "
+                       "continues\n", p.done, p.total, e.results.string());
+    outcome.exit_code = kInterrupted;
+    return;
+  }
+  fmt::print("{} of {} right{}; {} s; {}\n", p.hits, p.total,
+             p.errors > 0 ? fmt::format(", {} failed", p.errors) : "",
+             static_cast<int64_t>(p.elapsed_s + 0.5), e.results.string());
+  if (p.errors > 0) outcome.exit_code = kFailed;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Outcome& outcome) {
+  CLI::App* eval = app.add_subcommand("eval", "Ask a model the questions of a benchmark");
+  eval->require_subcommand(1);
+  const auto options = std::make_shared<Options>();
+  EvaluateOptions& e = options->evaluate;
+  CLI::App* command = eval->add_subcommand("ocrbench", "OCRBench: questions about text in images");
+  command->footer("Example:\n  squint eval ocrbench models/reader --data data/synthocr -o "
+                  "out/reader.jsonl\n\nInterrupted, the same command continues; finished rows are "
+                  "not asked again.");
+  command->add_option("MODEL", e.model, "checkpoint folder")->required();
+  command->add_option("--data", e.data, "folder with OCRBench.json and the images")->required();
+  command->add_option("-o,--output", e.results, "results file, one JSON line per row")->required();
+  command->add_option("--limit", e.limit, "the first N rows only; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--max-tokens", e.max_tokens, "of an answer")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--precision", options->precision, "exact: float32 throughout")
+      ->check(CLI::IsMember({"exact"}))
+      ->capture_default_str();
+  options->device.add_to(*command);
+  command->callback([options, &outcome] { run(*options, outcome); });
+}
+
+}  // namespace squint::cli
