@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "command.h"
 #include "interrupt.h"
@@ -26,6 +28,15 @@ int exit_code_of(ErrorCode code) {
   return kFailed;
 }
 
+// CLI11 only says that a command is required, even where one was given that it does not know.
+std::string unknown_command(const CLI::App& app) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const bool has_commands = !command->get_subcommands({}).empty();
+  const std::vector<std::string> unknown = command->remaining();
+  return has_commands && !unknown.empty() ? unknown.front() : "";
+}
+
 int run(int argc, char** argv) {
   const InterruptWatch interrupt;
   Outcome outcome{.stop = interrupt.token()};
@@ -41,6 +52,15 @@ int run(int argc, char** argv) {
   add_report(app, outcome);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& e) {
+    const std::string unknown = unknown_command(app);
+    if (unknown.empty()) {
+      app.exit(e);
+    } else {
+      fmt::print(stderr, "{}: unknown command or option\nRun with --help for more information.\n",
+                 unknown);
+    }
+    return kWrongUsage;
   } catch (const CLI::ParseError& e) {
     // --help and --version come here too, with code 0.
     return app.exit(e) == 0 ? kOk : kWrongUsage;

@@ -85,6 +85,7 @@ void Progress::show(int64_t done, int64_t total, const std::string& note, int64_
     left = duration_text(elapsed / fresh * static_cast<double>(total - done)) + " left";
   }
   if (!live_) {
+    if (fresh <= 0 && !last) return;
     fmt::print(stderr, "{}: {:.0f} % {} {}\n", title_, share * 100, note, left);
     return;
   }

@@ -65,10 +65,12 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
                       "calibration.jsonl, or a folder with it (rtn needs none)");
   command->add_option("--rows", q.rows, "use the first N calibration rows; 0: all")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--method", q.method, "awq or rtn (default awq)")
+  command->add_option("--method", q.method, "awq, or rtn: plain rounding")
+      ->option_text("awq|rtn [awq]")
       ->transform(CLI::CheckedTransformer(std::map<std::string, QuantizeMethod>{
           {"awq", QuantizeMethod::awq}, {"rtn", QuantizeMethod::rtn}}));
-  command->add_option("--observer", q.observer, "minmax or mse (default mse)")
+  command->add_option("--observer", q.observer, "how a group's range becomes its scale")
+      ->option_text("minmax|mse [mse]")
       ->transform(CLI::CheckedTransformer(std::map<std::string, RangeObserver>{
           {"minmax", RangeObserver::minmax}, {"mse", RangeObserver::mse}}));
   command->add_option("--group-size", q.group_size, "columns that share a scale; 0: a whole row")

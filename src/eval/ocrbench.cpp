@@ -9,13 +9,15 @@
 #include <optional>
 
 #include "base/json.h"
-#include "eval/file_text.h"
 #include "eval/utf8.h"
+#include "io/mapped_file.h"
 #include "squint/error.h"
 
 namespace squint::eval {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
 
 constexpr std::array<QuestionType, 10> kTypes = {{
     {"Regular Text Recognition", "Text Recognition", 50},
@@ -159,7 +161,7 @@ Sample sample_of(const Json& row, int64_t index, const std::string& where, Image
 
 std::vector<Sample> load_ocrbench(const fs::path& source) {
   const fs::path file = source.extension() == ".json" ? source : source / "OCRBench.json";
-  const Json rows = parse_json(read_file_text(file), file.string());
+  const Json rows = parse_json(io::read_file(file, kMaxFileBytes), file.string());
   if (!rows.is_array() || rows.empty()) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: expected a list of rows, found {}", file.string(),

@@ -15,13 +15,15 @@
 
 #include "base/check.h"
 #include "base/checked_math.h"
-#include "eval/file_text.h"
 #include "eval/utf8.h"
+#include "io/mapped_file.h"
 #include "squint/error.h"
 
 namespace squint::eval {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
 
 constexpr int64_t kFormat = 1;
 constexpr std::string_view kHeaderStart = R"({"kind":"run")";
@@ -205,7 +207,7 @@ ResultsFile parse_results(std::string_view text, std::string_view where) {
 }
 
 ResultsFile read_results(const fs::path& path) {
-  return parse_results(read_file_text(path), path.string());
+  return parse_results(io::read_file(path, kMaxFileBytes), path.string());
 }
 
 std::string header_line(const Json& header) {
@@ -278,7 +280,7 @@ void ResultsWriter::open_or_begin(const std::string& first_line) {
   if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
     system_error(path_, "cannot be locked; is another run writing it?");
   }
-  const std::string text = read_file_text(path_);
+  const std::string text = io::read_file(path_, kMaxFileBytes);
   // Killed while it wrote its very first line: nothing to keep, unless this is a stranger's file.
   if (text.find('\n') == std::string::npos && may_begin_header(text)) {
     cut(0);

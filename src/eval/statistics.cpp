@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <map>
 #include <numeric>
 #include <utility>
 
 #include "base/check.h"
+#include "base/random.h"
 #include "squint/error.h"
 
 namespace squint::eval {
@@ -47,7 +47,7 @@ std::vector<Stratum> gather(std::span<const PairedRow> rows) {
   return strata;
 }
 
-double resampled_difference(const std::vector<Stratum>& strata, Xoshiro256& random) {
+double resampled_difference(const std::vector<Stratum>& strata, Random& random) {
   double sum = 0;
   int64_t rows = 0;
   for (const Stratum& stratum : strata) {
@@ -114,36 +114,6 @@ std::vector<double> holm_adjust(std::span<const double> p) {
   return adjusted;
 }
 
-Xoshiro256::Xoshiro256(uint64_t seed) {
-  for (uint64_t& word : state_) {  // splitmix64
-    seed += 0x9E3779B97F4A7C15;
-    uint64_t z = (seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    word = z ^ (z >> 31);
-  }
-}
-
-uint64_t Xoshiro256::next() {
-  auto& s = state_;
-  const uint64_t result = std::rotl(s[1] * 5, 7) * 9;
-  const uint64_t shifted = s[1] << 17;
-  s[2] ^= s[0];
-  s[3] ^= s[1];
-  s[1] ^= s[2];
-  s[0] ^= s[3];
-  s[2] ^= shifted;
-  s[3] = std::rotl(s[3], 45);
-  return result;
-}
-
-uint64_t Xoshiro256::below(uint64_t bound) {
-  SQUINT_DCHECK(bound > 0);
-  const uint64_t uneven = (0 - bound) % bound;  // 2^64 mod bound: so many draws would be unfair
-  uint64_t draw = next();
-  while (draw < uneven) draw = next();
-  return draw % bound;
-}
-
 Interval bootstrap_difference(std::span<const PairedRow> rows, const BootstrapOptions& options) {
   if (options.resamples < 1 || options.resamples > kMaxResamples) {
     throw Error(ErrorCode::usage, fmt::format("bootstrap: expected 1 to {} resamples, found {}",
@@ -151,7 +121,7 @@ Interval bootstrap_difference(std::span<const PairedRow> rows, const BootstrapOp
   }
   if (rows.empty()) return {0, 0};
   const std::vector<Stratum> strata = gather(rows);
-  Xoshiro256 random(options.seed);
+  Random random(options.seed);
   std::vector<double> differences;
   for (int64_t i = 0; i < options.resamples; ++i) {
     differences.push_back(resampled_difference(strata, random));

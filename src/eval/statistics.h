@@ -5,7 +5,6 @@
 // spelled out, because the standard's distributions are implementation-defined.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -28,17 +27,6 @@ inline constexpr int64_t kChi2MinDiscordant = 25;  // below, the approximation i
 
 // Holm's step-down adjustment, in the order of `p`.
 std::vector<double> holm_adjust(std::span<const double> p);
-
-// xoshiro256** with its state filled by splitmix64.
-class Xoshiro256 {
- public:
-  explicit Xoshiro256(uint64_t seed);
-  uint64_t next();
-  uint64_t below(uint64_t bound);  // uniform in 0..bound-1 by rejection; bound > 0
-
- private:
-  std::array<uint64_t, 4> state_;
-};
 
 // One row of two runs. Rows of a cluster (one image) are drawn together, and clusters within their
 // stratum (question type). Both are numbers from 0 that the caller gave out; a cluster that occurs

@@ -123,8 +123,9 @@ class Run {
 
   // Everything that the output's bytes depend on.
   std::string identity(const CalibrationSize& size) const {
-    return fmt::format("squint 1\n{}\n{}\n{}\n", io::fingerprint(checkpoint_), recipe_yaml(options_),
-                       size.id_hash);
+    return fmt::format("squint 1\n{}\n{}\n{}\n{}\n{}\n", io::fingerprint(checkpoint_),
+                       recipe_yaml(options_), size.id_hash, cx_.backend.name(),
+                       cx_.backend.kernels() == "scalar" ? "scalar" : "fused");
   }
 
   QuantizePlan make_plan(const CalibrationSize& size, const Journal& journal) const {

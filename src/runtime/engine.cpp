@@ -29,6 +29,19 @@ void throw_if_stopped(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::interrupted, "interrupted");
 }
 
+// The template would drop what it does not know, and the answer would be about something else.
+void check_turn(const Turn& turn) {
+  if (turn.role != "system" && turn.role != "user" && turn.role != "assistant") {
+    throw Error(ErrorCode::usage, fmt::format("turn: expected the role \"system\", \"user\" or "
+                                              "\"assistant\", found \"{}\"", turn.role));
+  }
+  if (turn.role != "user" && !turn.images.empty()) {
+    throw Error(ErrorCode::usage,
+                fmt::format("turn: only the user shows images, found one of role \"{}\"",
+                            turn.role));
+  }
+}
+
 qwen3_vl::Message message_of(const Turn& turn) {
   using Kind = qwen3_vl::ContentPart::Kind;
   qwen3_vl::Message message;
@@ -107,6 +120,7 @@ class Engine::Impl {
     std::vector<qwen3_vl::Message> messages;
     std::vector<qwen3_vl::Patches> images;
     for (const Turn& turn : request.turns) {
+      check_turn(turn);
       messages.push_back(message_of(turn));
       for (const ImageInput& image : turn.images) {
         const std::string bytes =

@@ -26,7 +26,8 @@ std::vector<int64_t> parse_eos(const Json& value, std::string_view where) {
     if (!id.is_number_integer() || id < 0) {
       throw Error(ErrorCode::bad_input,
                   fmt::format("{}: \"eos_token_id\" should be a token id or a list of them, but is "
-                              "{}", where, value.dump()));
+                              "{}",
+                              where, value.dump()));
     }
     ids.push_back(id.get<int64_t>());
   }
@@ -38,8 +39,7 @@ std::vector<int64_t> parse_eos(const Json& value, std::string_view where) {
 void check_sampling(const Sampling& s) {
   const auto expect = [](bool fine, const char* name, const char* range, double found) {
     if (!fine) {
-      throw Error(ErrorCode::usage,
-                  fmt::format("{}: expected {}, found {}", name, range, found));
+      throw Error(ErrorCode::usage, fmt::format("{}: expected {}, found {}", name, range, found));
     }
   };
   expect(s.temperature >= 0 && s.temperature <= 100, "temperature", "0 to 100", s.temperature);
@@ -47,14 +47,14 @@ void check_sampling(const Sampling& s) {
   expect(s.top_k >= 0, "top_k", "0 (all) or more", static_cast<double>(s.top_k));
   expect(s.repetition_penalty > 0 && s.repetition_penalty <= 100, "repetition_penalty",
          "above 0, at most 100", s.repetition_penalty);
-  expect(s.presence_penalty >= -100 && s.presence_penalty <= 100, "presence_penalty",
-         "-100 to 100", s.presence_penalty);
+  expect(s.presence_penalty >= -100 && s.presence_penalty <= 100, "presence_penalty", "-100 to 100",
+         s.presence_penalty);
 }
 
 GenerationConfig parse_generation_config(const Json& config, std::string_view where) {
   if (!config.is_object()) {
-    throw Error(ErrorCode::bad_input, fmt::format("{}: expected a JSON object, found {}", where,
-                                                  config.type_name()));
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: expected a JSON object, found {}", where, config.type_name()));
   }
   GenerationConfig out;
   if (present(config, "do_sample") && bool_member(config, "do_sample", where)) {

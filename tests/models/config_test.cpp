@@ -111,14 +111,15 @@ TEST(Config, RopeThetaInsideWins) {
 }
 
 TEST(Config, MissingNumbersAreNamed) {
-  for_integers([](const Json::json_pointer& at, const std::string& section, const std::string& key) {
-    Json config = published();
-    config[at.parent_pointer()].erase(key);
-    const std::string message = refusal(ErrorCode::bad_input, config);
-    EXPECT_TRUE(says(message, "some/config.json")) << key;
-    EXPECT_TRUE(says(message, section)) << key;
-    EXPECT_TRUE(says(message, "\"" + key + "\" is missing"));
-  });
+  for_integers(
+      [](const Json::json_pointer& at, const std::string& section, const std::string& key) {
+        Json config = published();
+        config[at.parent_pointer()].erase(key);
+        const std::string message = refusal(ErrorCode::bad_input, config);
+        EXPECT_TRUE(says(message, "some/config.json")) << key;
+        EXPECT_TRUE(says(message, section)) << key;
+        EXPECT_TRUE(says(message, "\"" + key + "\" is missing"));
+      });
 }
 
 TEST(Config, OtherMissingKeysAreNamed) {
@@ -152,15 +153,16 @@ TEST(Config, WrongTypesAreNamed) {
 }
 
 TEST(Config, ImpossibleSizesAreNamed) {
-  for_integers([](const Json::json_pointer& at, const std::string& section, const std::string& key) {
-    if (section.empty()) return;  // token ids are checked against the tokenizer
-    for (const char* value : {"0", "-1", "2147483648", "9223372036854775807",
-                              "9223372036854775808", "18446744073709551615"}) {
-      Json config = published();
-      config[at] = Json::parse(value);
-      EXPECT_TRUE(says(refusal(ErrorCode::bad_input, config), "\"" + key + "\"")) << value;
-    }
-  });
+  for_integers(
+      [](const Json::json_pointer& at, const std::string& section, const std::string& key) {
+        if (section.empty()) return;  // token ids are checked against the tokenizer
+        for (const char* value : {"0", "-1", "2147483648", "9223372036854775807",
+                                  "9223372036854775808", "18446744073709551615"}) {
+          Json config = published();
+          config[at] = Json::parse(value);
+          EXPECT_TRUE(says(refusal(ErrorCode::bad_input, config), "\"" + key + "\"")) << value;
+        }
+      });
 }
 
 TEST(Config, LimitsOfFloatingPointNumbers) {

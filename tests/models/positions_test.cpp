@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "squint/error.h"
+
 namespace squint::qwen3_vl {
 namespace {
 
@@ -81,8 +83,9 @@ TEST(PromptPositions, FullHdImage) {
 TEST(PromptPositions, TwoImagesOfWhichOneIsTallAndOneIsLast) {
   const std::vector<ImageRun> runs = {run_at(1, 6, 2), run_at(5, 2, 4)};
   const PromptPositions p = prompt_positions(7, runs, 2);
-  EXPECT_EQ(p.tokens, (std::vector<Position>{{0, 0, 0}, {1, 1, 1}, {1, 2, 1}, {1, 3, 1}, {4, 4, 4},
-                                             {5, 5, 5}, {5, 5, 6}}));
+  EXPECT_EQ(p.tokens,
+            (std::vector<Position>{
+                {0, 0, 0}, {1, 1, 1}, {1, 2, 1}, {1, 3, 1}, {4, 4, 4}, {5, 5, 5}, {5, 5, 6}}));
   EXPECT_EQ(p.next, 7);  // the longer side, 2, past 5
   EXPECT_EQ(p.delta(), 0);
 }

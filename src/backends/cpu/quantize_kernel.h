@@ -29,7 +29,8 @@ static inline GroupScale scale_of(const QuantizeArgs& a, float low, float high) 
   } else {
     g.scale = round_one_to_bf16(round_one_to_bf16(high - low) / (a.highest - a.lowest));
     float zero = 0;
-    if (g.scale != 0) {
+    // 0 / 0, of a group of zeros, counts as 0; a scale that underflowed drives it to an end.
+    if (g.scale != 0 || low != 0) {
       zero = round_one_to_bf16(a.lowest - round_one_to_bf16(low / g.scale));
       zero = zero < a.lowest ? a.lowest : zero > a.highest ? a.highest : zero;
     }

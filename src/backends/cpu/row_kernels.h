@@ -43,7 +43,7 @@ inline float max_lanes(const V& x) {
 }
 
 // e^x. x = n ln 2 + r with |r| <= ln 2 / 2, then the series of e^r to r^7, whose first left-out term
-// is below 2^-27 relative. Arguments below -87 give 0 (e^-87 is the smallest normal's neighbourhood).
+// is below 2^-27 relative. Arguments are clamped to -87 .. 88, where float32 ends.
 template <class V>
 inline V exponential(const V& x) {
   const V clamped = V::min(V::max(x, V::set1(-87.0f)), V::set1(88.0f));

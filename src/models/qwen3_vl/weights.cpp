@@ -20,9 +20,12 @@ bool all_finite(const Tensor& tensor, Bits exponent) {
 
 bool is_finite(const Tensor& tensor) {
   switch (tensor.dtype()) {
-    case DType::bf16: return all_finite<uint16_t>(tensor, 0x7f80);
-    case DType::f16: return all_finite<uint16_t>(tensor, 0x7c00);
-    default: return all_finite<uint32_t>(tensor, 0x7f800000);
+    case DType::bf16:
+      return all_finite<uint16_t>(tensor, 0x7f80);
+    case DType::f16:
+      return all_finite<uint16_t>(tensor, 0x7c00);
+    default:
+      return all_finite<uint32_t>(tensor, 0x7f800000);
   }
 }
 
@@ -44,7 +47,8 @@ Tensor Weights::stored(const std::string& name, const Shape& shape) const {
   if (!(tensor.shape() == shape)) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{} has shape {}, config.json asks for {}; files of two checkpoints "
-                            "mixed?", where(), tensor.shape().to_string(), shape.to_string()));
+                            "mixed?",
+                            where(), tensor.shape().to_string(), shape.to_string()));
   }
   if (tensor.dtype() != DType::bf16 && tensor.dtype() != DType::f16 &&
       tensor.dtype() != DType::f32) {
@@ -52,9 +56,9 @@ Tensor Weights::stored(const std::string& name, const Shape& shape) const {
                                                   squint::name(tensor.dtype())));
   }
   if (!is_finite(tensor)) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{} holds NaN or infinity; a damaged file or a diverged training?",
-                            where()));
+    throw Error(
+        ErrorCode::bad_input,
+        fmt::format("{} holds NaN or infinity; a damaged file or a diverged training?", where()));
   }
   return tensor;
 }
@@ -79,10 +83,11 @@ LinearWeight Weights::linear(const std::string& module, int64_t out, int64_t in,
   }
   const auto where = [&](const char* suffix) { return place(checkpoint_, module + suffix); };
   if (packed->rows != out || packed->cols != in) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{} is packed from [{}, {}], config.json asks for [{}, {}]; files of two "
-                            "checkpoints mixed?", where(".weight_packed"), packed->rows,
-                            packed->cols, out, in));
+    throw Error(
+        ErrorCode::bad_input,
+        fmt::format("{} is packed from [{}, {}], config.json asks for [{}, {}]; files of two "
+                    "checkpoints mixed?",
+                    where(".weight_packed"), packed->rows, packed->cols, out, in));
   }
   if (!is_finite(packed->scale)) {
     throw Error(ErrorCode::bad_input,

@@ -1,0 +1,56 @@
+#include <gtest/gtest.h>
+
+#include "base/thread_pool.h"
+#include "ops/backend.h"
+#include "squint/backend.h"
+#include "squint/error.h"
+
+namespace squint {
+namespace {
+
+// The message of the Error(usage) that opening throws.
+std::string refusal(const BackendOptions& options) {
+  try {
+    open_backend(options);
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::usage);
+    return e.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+TEST(OpenBackend, TakesTheBestKernelsAndAllCores) {
+  const BackendPtr backend = open_backend();
+  EXPECT_EQ(backend->name(), "cpu");
+  EXPECT_EQ(kernels_of(*backend), runnable_kernels().front());
+  EXPECT_EQ(threads_of(*backend), available_cores());
+}
+
+TEST(OpenBackend, EveryRunnableTableCanBeForced) {
+  ASSERT_FALSE(runnable_kernels().empty());
+  EXPECT_EQ(runnable_kernels().back(), "scalar") << "which runs everywhere";
+  for (const std::string& kernels : runnable_kernels()) {
+    const BackendPtr backend = open_backend({.threads = 3, .kernels = kernels});
+    EXPECT_EQ(kernels_of(*backend), kernels);
+    EXPECT_EQ(threads_of(*backend), 3);
+  }
+}
+
+TEST(OpenBackend, Reference) {
+  const BackendPtr backend = open_backend({.name = "reference", .threads = 1});
+  EXPECT_EQ(backend->name(), "reference");
+  EXPECT_EQ(kernels_of(*backend), "loops");
+}
+
+TEST(OpenBackend, RefusesWhatItDoesNotKnow) {
+  EXPECT_NE(refusal({.name = "tpu"}).find("\"tpu\""), std::string::npos);
+  const std::string message = refusal({.kernels = "sse9"});
+  EXPECT_NE(message.find("\"sse9\""), std::string::npos);
+  EXPECT_NE(message.find("scalar"), std::string::npos) << "names what would run: " << message;
+  EXPECT_NE(refusal({.threads = -1}).find("-1"), std::string::npos);
+  EXPECT_NE(refusal({.threads = 4097}).find("4097"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace squint

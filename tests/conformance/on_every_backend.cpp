@@ -1,0 +1,31 @@
+#include "conformance/on_every_backend.h"
+
+#include <cstring>
+
+namespace squint::test {
+
+std::vector<std::string> backends_here() {
+  std::vector<std::string> names = runnable_kernels();
+  names.insert(names.begin(), "reference");
+  return names;
+}
+
+BackendPtr open_named(const std::string& name, int threads) {
+  if (name == "reference") {
+    BackendPtr backend = open_backend({.name = name, .threads = threads});
+    EXPECT_EQ(kernels_of(*backend), "loops");
+    return backend;
+  }
+  BackendPtr backend = open_backend({.name = "cpu", .threads = threads, .kernels = name});
+  EXPECT_EQ(kernels_of(*backend), name);
+  EXPECT_EQ(threads_of(*backend), threads);
+  return backend;
+}
+
+Tensor copy_of(const Tensor& tensor) {
+  Tensor copy = Tensor::on_host(tensor.dtype(), tensor.shape());
+  std::memcpy(copy.raw(), tensor.raw(), static_cast<size_t>(tensor.bytes()));
+  return copy;
+}
+
+}  // namespace squint::test

@@ -1,0 +1,38 @@
+// on_every_backend.h: a fixture that runs once per kernel table of this machine, and once on the
+// reference backend itself.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "ops/backend.h"
+#include "squint/backend.h"
+
+namespace squint::test {
+
+// "reference", then the kernel tables of the cpu backend, best first.
+std::vector<std::string> backends_here();
+// The backend of that name. Fails the test when other kernels would run than those asked for.
+BackendPtr open_named(const std::string& name, int threads);
+
+class OnEveryBackend : public ::testing::TestWithParam<std::string> {
+ protected:
+  Backend& backend() { return *backend_; }
+  Backend& reference() { return *reference_; }
+
+ private:
+  BackendPtr backend_ = open_named(GetParam(), 2);
+  BackendPtr reference_ = open_named("reference", 1);
+};
+
+// `tensor` in new memory, for operators that work in place.
+Tensor copy_of(const Tensor& tensor);
+
+// For INSTANTIATE_TEST_SUITE_P over backends_here().
+inline std::string backend_name(const ::testing::TestParamInfo<std::string>& test) {
+  return test.param;
+}
+
+}  // namespace squint::test

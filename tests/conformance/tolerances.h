@@ -1,0 +1,50 @@
+// tolerances.h: how far a backend may be from the reference, by operator, and why.
+//
+// A value passes when |found - expected| <= abs + rel * |expected|. Inputs are of order one. What
+// is not listed must agree bit for bit: add, quantize_weight, quantization_error, the caches.
+#pragma once
+
+namespace squint::test {
+
+struct Tolerance {
+  float abs = 0;
+  float rel = 0;
+};
+
+// Both add in float32 in the same order; fused multiply-adds round once where the reference rounds
+// twice. Rows are scaled to outputs of order one; the bound is of a sum of 1152 terms.
+inline constexpr Tolerance kLinearTolerance{.abs = 4e-6f, .rel = 1e-6f};
+
+// The sum of squares runs in sixteen lanes there, in one here: a relative 1e-7 per addition, halved
+// by the root, for rows of at most 1000 values.
+inline constexpr Tolerance kRmsNormTolerance{.abs = 1e-7f, .rel = 2e-6f};
+
+// As above, and x - mean loses what the two means differ by: 1e-7 times the mean, of at most 10.
+inline constexpr Tolerance kLayerNormTolerance{.abs = 2e-5f, .rel = 2e-6f};
+
+// Two products and a sum each; compilers of the reference may not fuse, nor do the kernels.
+inline constexpr Tolerance kRotateTolerance{.abs = 2e-7f, .rel = 2e-7f};
+
+// Scores of order ten are off by 1e-6 of themselves, which the exponential turns into a relative
+// error of each weight; the weighted sum of values averages it.
+inline constexpr Tolerance kAttentionTolerance{.abs = 5e-6f, .rel = 5e-6f};
+
+// A polynomial exponential, good to 2e-7 relative, against the C library's.
+inline constexpr Tolerance kSwigluTolerance{.abs = 1e-6f, .rel = 1e-6f};
+
+// The same exponential. Left of zero 1 + tanh(u) cancels in the reference: 6e-8 times |x|.
+inline constexpr Tolerance kGeluTanhTolerance{.abs = 1e-6f, .rel = 1e-6f};
+
+// The C library's erf in both.
+inline constexpr Tolerance kGeluErfTolerance{.abs = 0, .rel = 0};
+
+// Fused against unfused sums over at most 257 rows, added to values of order one.
+inline constexpr Tolerance kSecondMomentTolerance{.abs = 2e-5f, .rel = 1e-6f};
+
+// The reference adds in the same order.
+inline constexpr Tolerance kAbsSumTolerance{.abs = 0, .rel = 0};
+
+// Sixteen lanes against one, rows of at most 1000 values of order one; totals in double.
+inline constexpr Tolerance kDotTolerance{.abs = 1e-3f, .rel = 1e-6f};
+
+}  // namespace squint::test
