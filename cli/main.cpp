@@ -18,12 +18,16 @@ namespace {
 
 int exit_code_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::usage: return kWrongUsage;
+    case ErrorCode::usage:
+      return kWrongUsage;
     case ErrorCode::bad_input:
     case ErrorCode::unsupported:
-    case ErrorCode::io: return kWrongInput;
-    case ErrorCode::interrupted: return kInterrupted;
-    case ErrorCode::out_of_memory: break;
+    case ErrorCode::io:
+      return kWrongInput;
+    case ErrorCode::interrupted:
+      return kInterrupted;
+    case ErrorCode::out_of_memory:
+      break;
   }
   return kFailed;
 }

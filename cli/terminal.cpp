@@ -91,7 +91,8 @@ void Progress::show(int64_t done, int64_t total, const std::string& note, int64_
   }
   const std::string head = fmt::format("{} {:>3.0f} % ", title_, share * 100);
   const std::string tail = fmt::format(" {}  {}", note, left);
-  const int cells = std::clamp(width_of(STDERR_FILENO) - static_cast<int>(head.size() + tail.size()) - 3, 4, 40);
+  const int cells =
+      std::clamp(width_of(STDERR_FILENO) - static_cast<int>(head.size() + tail.size()) - 3, 4, 40);
   fmt::print(stderr, "\r\033[K{}▕{}▏{}", head, bar(share, cells), tail);
   std::fflush(stderr);
   open_ = true;

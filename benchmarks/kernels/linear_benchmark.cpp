@@ -98,24 +98,34 @@ void read_memory(benchmark::State& state) {
   const Tensor memory = random_floats({int64_t{1} << 26}, 3);
   Context& cx = machine().cx;
   for (auto _ : state) {
-    benchmark::DoNotOptimize(ops::dot(cx, memory.reshaped({1 << 10, 1 << 16}),
-                                      memory.reshaped({1 << 10, 1 << 16})));
+    benchmark::DoNotOptimize(
+        ops::dot(cx, memory.reshaped({1 << 10, 1 << 16}), memory.reshaped({1 << 10, 1 << 16})));
   }
   using benchmark::Counter;
-  state.counters["GB/s"] = Counter(static_cast<double>(memory.bytes()) * 1e-9,
-                                   Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] =
+      Counter(static_cast<double>(memory.bytes()) * 1e-9, Counter::kIsIterationInvariantRate);
 }
 
 BENCHMARK(read_memory)->Unit(benchmark::kMillisecond)->UseRealTime();
 // The reader's layers at a prompt's length, the 2B's and 8B's at one row, a prompt and a long one.
 BENCHMARK_CAPTURE(linear, bf16, Format::bf16)
-    ->Args({33, 1152, 384})->Args({1, 1152, 384})->Args({1, 6144, 2048})->Args({512, 6144, 2048})
-    ->Args({1, 12288, 4096})->Args({128, 12288, 4096})
-    ->Unit(benchmark::kMillisecond)->UseRealTime();
+    ->Args({33, 1152, 384})
+    ->Args({1, 1152, 384})
+    ->Args({1, 6144, 2048})
+    ->Args({512, 6144, 2048})
+    ->Args({1, 12288, 4096})
+    ->Args({128, 12288, 4096})
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 BENCHMARK_CAPTURE(linear, int4, Format::int4)
-    ->Args({33, 1152, 384})->Args({1, 1152, 384})->Args({1, 6144, 2048})->Args({512, 6144, 2048})
-    ->Args({1, 12288, 4096})->Args({128, 12288, 4096})
-    ->Unit(benchmark::kMillisecond)->UseRealTime();
+    ->Args({33, 1152, 384})
+    ->Args({1, 1152, 384})
+    ->Args({1, 6144, 2048})
+    ->Args({512, 6144, 2048})
+    ->Args({1, 12288, 4096})
+    ->Args({128, 12288, 4096})
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 
 }  // namespace
 }  // namespace squint

@@ -31,8 +31,10 @@ void run(Options& options, const Outcome& outcome) {
     fmt::print("{}\n", json.dump());
     return;
   }
-  fmt::print("{} answer tokens of {} rows\nKL(base ‖ other)  {:.6f} nats per token\nsame top "
-             "token    {:.2f} %\n", d.tokens, d.rows, d.kl, d.top1 * 100);
+  fmt::print(
+      "{} answer tokens of {} rows\nKL(base ‖ other)  {:.6f} nats per token\nsame top "
+      "token    {:.2f} %\n",
+      d.tokens, d.rows, d.kl, d.top1 * 100);
 }
 
 }  // namespace
@@ -40,8 +42,9 @@ void run(Options& options, const Outcome& outcome) {
 void add_compare(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<Options>();
   CompareOptions& c = options->compare;
-  CLI::App* command = app.add_subcommand("compare", "How far one model's predictions are from "
-                                                    "another's");
+  CLI::App* command = app.add_subcommand("compare",
+                                         "How far one model's predictions are from "
+                                         "another's");
   command->footer("Example:\n  squint compare models/reader out/reader-w4a16 --data data/synthocr");
   command->add_option("BASE", c.base, "the original model")->required();
   command->add_option("OTHER", c.other, "what was made from it")->required();

@@ -31,8 +31,10 @@ void run(Options& options, Outcome& outcome) {
   progress.finish();
   const EvaluateProgress& p = done.progress;
   if (done.interrupted) {
-    fmt::print(stderr, "interrupted after {} of {} rows, which are kept in {}: the same command "
-                       "continues\n", p.done, p.total, e.results.string());
+    fmt::print(stderr,
+               "interrupted after {} of {} rows, which are kept in {}: the same command "
+               "continues\n",
+               p.done, p.total, e.results.string());
     outcome.exit_code = kInterrupted;
     return;
   }
@@ -50,9 +52,10 @@ void add_eval(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<Options>();
   EvaluateOptions& e = options->evaluate;
   CLI::App* command = eval->add_subcommand("ocrbench", "OCRBench: questions about text in images");
-  command->footer("Example:\n  squint eval ocrbench models/reader --data data/synthocr -o "
-                  "out/reader.jsonl\n\nInterrupted, the same command continues; finished rows are "
-                  "not asked again.");
+  command->footer(
+      "Example:\n  squint eval ocrbench models/reader --data data/synthocr -o "
+      "out/reader.jsonl\n\nInterrupted, the same command continues; finished rows are "
+      "not asked again.");
   command->add_option("MODEL", e.model, "checkpoint folder")->required();
   command->add_option("--data", e.data, "folder with OCRBench.json and the images")->required();
   command->add_option("-o,--output", e.results, "results file, one JSON line per row")->required();

@@ -16,8 +16,9 @@ void add_inspect(CLI::App& app, Outcome&) {
     bool json = false;
   };
   const auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("inspect", "What is in a checkpoint, and what quantizing "
-                                                    "would change");
+  CLI::App* command = app.add_subcommand("inspect",
+                                         "What is in a checkpoint, and what quantizing "
+                                         "would change");
   command->footer("Example:\n  squint inspect models/reader");
   command->add_option("MODEL", options->model, "checkpoint folder")->required();
   command->add_flag("--json", options->json, "for machines");

@@ -23,8 +23,9 @@ void print_plan(const QuantizePlan& plan, const QuantizeOptions& options) {
   fmt::print(stderr, "{} calibration rows, {} tokens ({} of images); {} layers", plan.rows,
              plan.tokens, plan.image_tokens, plan.layers);
   if (plan.resumed_layers > 0) fmt::print(stderr, ", {} finished earlier", plan.resumed_layers);
-  fmt::print(stderr, "\nmemory: about {} beside the mapped model (hidden states {}, a layer {}, "
-                     "statistics {}); disk: {} for {}\n",
+  fmt::print(stderr,
+             "\nmemory: about {} beside the mapped model (hidden states {}, a layer {}, "
+             "statistics {}); disk: {} for {}\n",
              bytes_text(plan.peak_bytes), bytes_text(plan.activation_bytes),
              bytes_text(plan.block_bytes), bytes_text(plan.statistics_bytes),
              bytes_text(plan.output_bytes), options.output.string());
@@ -54,11 +55,13 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<Options>();
   QuantizeOptions& q = options->quantize;
   CLI::App* command =
-      app.add_subcommand("quantize", "The text layers in 4 bits, as vLLM, SGLang and transformers "
-                                     "read them");
-  command->footer("Example:\n  squint quantize models/reader --calibration data/calibration -o "
-                  "out/reader-w4a16\n\nInterrupted, the same command continues after the last "
-                  "finished layer.");
+      app.add_subcommand("quantize",
+                         "The text layers in 4 bits, as vLLM, SGLang and transformers "
+                         "read them");
+  command->footer(
+      "Example:\n  squint quantize models/reader --calibration data/calibration -o "
+      "out/reader-w4a16\n\nInterrupted, the same command continues after the last "
+      "finished layer.");
   command->add_option("MODEL", q.model, "checkpoint folder in BF16")->required();
   command->add_option("-o,--output", q.output, "folder to write; must not exist")->required();
   command->add_option("--calibration", q.calibration,
@@ -75,7 +78,9 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
           {"minmax", RangeObserver::minmax}, {"mse", RangeObserver::mse}}));
   command->add_option("--group-size", q.group_size, "columns that share a scale; 0: a whole row")
       ->capture_default_str();
-  command->add_option("--bits", q.bits, "4 or 8")->check(CLI::IsMember({4, 8}))->capture_default_str();
+  command->add_option("--bits", q.bits, "4 or 8")
+      ->check(CLI::IsMember({4, 8}))
+      ->capture_default_str();
   command->add_flag("--asymmetric", options->asymmetric, "with zero points");
   command->add_flag("--json", options->json, "print the report as JSON");
   options->device.add_to(*command);

@@ -19,15 +19,15 @@ struct Options {
 };
 
 void run(const Options& options, Outcome& outcome) {
-  const EvaluationReport report = options.other.empty()
-                                      ? report_results(options.results)
-                                      : compare_results(options.results, options.other,
-                                                        options.report);
+  const EvaluationReport report =
+      options.other.empty() ? report_results(options.results)
+                            : compare_results(options.results, options.other, options.report);
   if (options.json) {
     fmt::print("{}\n", report.to_json());
   } else {
-    fmt::print("{}", report.to_text({.width = terminal_width(), .color = use_color(),
-                                     .max_rows = options.rows}));
+    fmt::print("{}",
+               report.to_text(
+                   {.width = terminal_width(), .color = use_color(), .max_rows = options.rows}));
   }
   if (!report.passed()) outcome.exit_code = kRegression;
 }
@@ -37,8 +37,9 @@ void run(const Options& options, Outcome& outcome) {
 void add_report(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("report", "Scores of a run, or two runs row by row");
-  command->footer("Example:\n  squint report out/reader.jsonl out/reader-w4a16.jsonl\n\nExit code 10: "
-                  "the second run may have lost more than the margin.");
+  command->footer(
+      "Example:\n  squint report out/reader.jsonl out/reader-w4a16.jsonl\n\nExit code 10: "
+      "the second run may have lost more than the margin.");
   command->add_option("RESULTS", options->results, "results file of squint eval")->required();
   command->add_option("OTHER", options->other, "a second one, compared with the first");
   command->add_flag("--json", options->json, "for machines");

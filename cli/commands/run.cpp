@@ -93,9 +93,10 @@ void run(const Options& options, const Outcome& outcome) {
 void add_run(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("run", "Answer a question about images");
-  command->footer("Example:\n  squint run models/reader --image a.png \"What is written in the "
-                  "image?\"\n\nSampling follows the model's generation_config.json; --temperature 0 "
-                  "is greedy.\nThe same seed gives the same answer.");
+  command->footer(
+      "Example:\n  squint run models/reader --image a.png \"What is written in the "
+      "image?\"\n\nSampling follows the model's generation_config.json; --temperature 0 "
+      "is greedy.\nThe same seed gives the same answer.");
   command->add_option("MODEL", options->model, "checkpoint folder")->required();
   command->add_option("QUESTION", options->question, "what to ask")->required();
   command->add_option("--image", options->images, "an image file; may be given several times")

@@ -3,8 +3,8 @@
 //     auto backend = squint::open_backend();
 //     squint::Engine engine("models/reader", *backend);
 //     squint::Request request;
-//     request.turns = {{.role = "user", .text = "What is written?", .images = {{.path = "a.jpg"}}}};
-//     squint::Completion answer = engine.generate(request);
+//     request.turns = {{.role = "user", .text = "What is written?", .images = {{.path =
+//     "a.jpg"}}}}; squint::Completion answer = engine.generate(request);
 #pragma once
 
 #include <cstdint>

@@ -42,7 +42,7 @@ class EvaluationReport {
   std::string changes_jsonl() const;
 
   bool is_comparison() const;
-  // False for a comparison whose interval of the difference reaches below -margin.
+  // False for a comparison whose interval of the difference reaches -margin.
   bool passed() const;
 
  private:

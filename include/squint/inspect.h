@@ -14,7 +14,7 @@ struct TensorFamily {
   std::string dtype;
   std::string shape;
   int64_t count = 0;
-  int64_t bytes = 0;   // of all of them
+  int64_t bytes = 0;  // of all of them
   bool quantizable = false;
 };
 
@@ -28,7 +28,7 @@ struct Component {
 struct Inspection {
   std::string folder;
   std::string architecture;
-  std::string text;       // "6 layers of 384, 6 heads of 64, 2 key/value heads, vocabulary 1024"
+  std::string text;  // "6 layers of 384, 6 heads of 64, 2 key/value heads, vocabulary 1024"
   std::string vision;
   std::string quantized;  // empty, or "compressed-tensors W4A16, groups of 128, symmetric"
   bool tied_head = false;

@@ -27,8 +27,8 @@ struct QuantizeProgress {
   double elapsed_s = 0;
 };
 
-// What a run will take, known before it starts. Bytes; peak is what the process adds to its resident
-// memory, mapped pages that the kernel may drop not counted.
+// What a run will take, known before it starts. Bytes; peak is what the process adds to its
+// resident memory, mapped pages that the kernel may drop not counted.
 struct QuantizePlan {
   int64_t rows = 0;
   int64_t tokens = 0;
@@ -87,8 +87,8 @@ struct QuantizeReport {
   std::string to_json() const;
 };
 
-// Writes options.output whole or not at all. When interrupted (Error(interrupted)), killed or out of
-// disk space, finished layers stay in OUTPUT.journal and the same call continues after them; the
+// Writes options.output whole or not at all. When interrupted (Error(interrupted)), killed or out
+// of disk space, finished layers stay in OUTPUT.journal and the same call continues after them; the
 // bytes written in the end are those of an undisturbed run, whatever the number of threads.
 QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend);
 

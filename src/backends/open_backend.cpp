@@ -13,7 +13,8 @@ void BackendDeleter::operator()(Backend* backend) const { delete backend; }
 BackendPtr open_backend(const BackendOptions& options) {
   if (options.threads < 0 || options.threads > 4096) {
     throw Error(ErrorCode::usage, fmt::format("threads: expected 1 to 4096 (0 for all cores), "
-                                              "found {}", options.threads));
+                                              "found {}",
+                                              options.threads));
   }
   const int threads = options.threads == 0 ? available_cores() : options.threads;
   if (options.name == "reference") {
@@ -21,7 +22,8 @@ BackendPtr open_backend(const BackendOptions& options) {
   }
   if (options.name != "cpu") {
     throw Error(ErrorCode::usage, fmt::format("device: expected \"cpu\" or \"reference\", found "
-                                              "\"{}\"", options.name));
+                                              "\"{}\"",
+                                              options.name));
   }
   const cpu::KernelTable* table = cpu::select_kernels(detect_cpu_features(), options.kernels);
   if (table == nullptr) {

@@ -4,8 +4,8 @@
 namespace squint {
 
 struct CpuFeatures {
-  bool avx2 = false;      // with FMA
-  bool avx512 = false;    // F, BW, DQ and VL
+  bool avx2 = false;    // with FMA
+  bool avx512 = false;  // F, BW, DQ and VL
 
   // Every feature of `needed` is here.
   bool include(const CpuFeatures& needed) const {

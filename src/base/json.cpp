@@ -24,9 +24,9 @@ void check_depth(std::string_view text, std::string_view where) {
       in_string = true;
     } else if (c == '[' || c == '{') {
       if (++depth > kMaxDepth) {
-        throw Error(ErrorCode::bad_input,
-                    fmt::format("{}: JSON nested deeper than {} levels at byte {}", where,
-                                kMaxDepth, i));
+        throw Error(
+            ErrorCode::bad_input,
+            fmt::format("{}: JSON nested deeper than {} levels at byte {}", where, kMaxDepth, i));
       }
     } else if (c == ']' || c == '}') {
       --depth;
@@ -37,8 +37,10 @@ void check_depth(std::string_view text, std::string_view where) {
 template <class Value>
 Value parse(std::string_view text, std::string_view where) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
-    throw Error(ErrorCode::bad_input, fmt::format("{}: expected JSON, found nothing; an interrupted "
-                                                  "copy or download?", where));
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: expected JSON, found nothing; an interrupted "
+                            "copy or download?",
+                            where));
   }
   check_depth(text, where);
   try {
@@ -69,9 +71,8 @@ OrderedJson parse_ordered_json(std::string_view text, std::string_view where) {
 
 const Json& member(const Json& object, std::string_view key, std::string_view where) {
   if (!object.is_object()) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: expected an object with \"{}\", found {}", where, key,
-                            object.type_name()));
+    throw Error(ErrorCode::bad_input, fmt::format("{}: expected an object with \"{}\", found {}",
+                                                  where, key, object.type_name()));
   }
   const auto it = object.find(key);
   if (it == object.end()) {

@@ -27,8 +27,8 @@ GroupParameters group_parameters(float low, float high, const QuantizationScheme
 
 float quantize_value(float w, const GroupParameters& group, const QuantizationScheme& scheme) {
   const float t = round_to_bf16(round_to_bf16(w / group.scale) + group.zero);
-  return std::nearbyint(std::clamp(t, static_cast<float>(scheme.lowest()),
-                                   static_cast<float>(scheme.highest())));
+  return std::nearbyint(
+      std::clamp(t, static_cast<float>(scheme.lowest()), static_cast<float>(scheme.highest())));
 }
 
 float dequantize_value(float code, const GroupParameters& group) {

@@ -34,8 +34,8 @@ enum class Observer : uint8_t {
 };
 
 // The MSE observer's constants (spec §2.5): range p = 1 - i / kMseGrid for i < kMseSteps, stopped
-// after kMsePatience steps in which no group of the matrix improved. The norm 2.4 is what bf16 makes
-// of it, since weights are bf16.
+// after kMsePatience steps in which no group of the matrix improved. The norm 2.4 is what bf16
+// makes of it, since weights are bf16.
 inline constexpr int kMseSteps = 20;
 inline constexpr int kMsePatience = 5;
 inline constexpr float kMseGrid = 100.0f;

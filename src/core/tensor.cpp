@@ -28,8 +28,7 @@ std::shared_ptr<Storage> allocate_host(int64_t bytes) {
     data = std::aligned_alloc(kAlignment, round_up(std::max<int64_t>(bytes, 1), kAlignment));
   }
   if (data == nullptr) {
-    throw Error(ErrorCode::out_of_memory,
-                fmt::format("cannot allocate {} bytes of memory", bytes));
+    throw Error(ErrorCode::out_of_memory, fmt::format("cannot allocate {} bytes of memory", bytes));
   }
   return std::make_shared<HostStorage>(data, bytes);
 }

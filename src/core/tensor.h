@@ -24,8 +24,7 @@ struct Device {
 // Bytes with an owner: heap, a mapped file, device memory. Derived classes free them.
 class Storage {
  public:
-  Storage(void* data, int64_t bytes, Device device)
-      : data_(data), bytes_(bytes), device_(device) {}
+  Storage(void* data, int64_t bytes, Device device) : data_(data), bytes_(bytes), device_(device) {}
   virtual ~Storage() = default;
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -85,17 +84,29 @@ void check_host_span(const Tensor& tensor, DType expected);
 template <class T>
 constexpr DType dtype_of();
 template <>
-constexpr DType dtype_of<uint8_t>() { return DType::u8; }
+constexpr DType dtype_of<uint8_t>() {
+  return DType::u8;
+}
 template <>
-constexpr DType dtype_of<int8_t>() { return DType::i8; }
+constexpr DType dtype_of<int8_t>() {
+  return DType::i8;
+}
 template <>
-constexpr DType dtype_of<int32_t>() { return DType::i32; }
+constexpr DType dtype_of<int32_t>() {
+  return DType::i32;
+}
 template <>
-constexpr DType dtype_of<int64_t>() { return DType::i64; }
+constexpr DType dtype_of<int64_t>() {
+  return DType::i64;
+}
 template <>
-constexpr DType dtype_of<bf16>() { return DType::bf16; }
+constexpr DType dtype_of<bf16>() {
+  return DType::bf16;
+}
 template <>
-constexpr DType dtype_of<float>() { return DType::f32; }
+constexpr DType dtype_of<float>() {
+  return DType::f32;
+}
 }  // namespace internal
 
 template <class T>

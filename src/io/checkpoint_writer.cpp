@@ -89,7 +89,7 @@ CheckpointWriter::CheckpointWriter(const fs::path& final_folder, int64_t max_sha
   SQUINT_CHECK(max_shard_bytes > 0);
   std::error_code error;
   // Resolves "out/", ".." and links, so that the rename works on the folder itself.
-  final_folder_ = fs::weakly_canonical(final_folder, error);
+  final_folder_ = fs::weakly_canonical(fs::absolute(final_folder), error);
   if (error) throw_os_error("inspect", final_folder, error.value());
   if (!final_folder_.has_filename()) final_folder_ = final_folder_.parent_path();
   const bool exists = fs::exists(final_folder_, error);

@@ -30,7 +30,8 @@ Arena::Place Arena::take(int64_t count) {
     used_ = 0;
   }
   if (block_ == blocks_.size()) {
-    blocks_.push_back(backend_.allocate(std::max(needed, std::max(kSmallestBlock, capacity() / 2))));
+    blocks_.push_back(
+        backend_.allocate(std::max(needed, std::max(kSmallestBlock, capacity() / 2))));
     used_ = 0;
   }
   const int64_t offset = used_;

@@ -49,8 +49,8 @@ class Arena {
 
   Backend& backend_;
   std::vector<std::shared_ptr<Storage>> blocks_;
-  size_t block_ = 0;   // the block in use
-  int64_t used_ = 0;   // bytes of it taken
+  size_t block_ = 0;  // the block in use
+  int64_t used_ = 0;  // bytes of it taken
 };
 
 }  // namespace squint

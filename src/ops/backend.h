@@ -29,11 +29,11 @@ struct KvLayer {
 };
 
 struct AttentionArgs {
-  Tensor query;              // [T, heads, head_dim]; heads is a multiple of kv.heads
-  const KvLayer* kv;         // query head j reads key/value head j / (heads / kv.heads)
-  int64_t first_position;    // query i may see keys 0..first_position+i when causal
-  bool causal;               // else every query sees all kv.length keys
-  float scale;               // of q·k
+  Tensor query;            // [T, heads, head_dim]; heads is a multiple of kv.heads
+  const KvLayer* kv;       // query head j reads key/value head j / (heads / kv.heads)
+  int64_t first_position;  // query i may see keys 0..first_position+i when causal
+  bool causal;             // else every query sees all kv.length keys
+  float scale;             // of q·k
 };
 
 enum class GeluKind : uint8_t { tanh, erf };
@@ -57,7 +57,8 @@ class Backend {
 
   // out = x Wᵀ + b. x [T, in], out [T, out].
   virtual void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) = 0;
-  // out = x / sqrt(mean(x²) + eps) * weight over the last axis of length weight.dim(0). out may be x.
+  // out = x / sqrt(mean(x²) + eps) * weight over the last axis of length weight.dim(0). out may be
+  // x.
   virtual void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) = 0;
   virtual void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
                           const Tensor& out) = 0;
@@ -65,12 +66,13 @@ class Backend {
   virtual void rotate(const Tensor& cosine, const Tensor& sine, const Tensor& x) = 0;
   virtual void append_kv(const Tensor& keys, const Tensor& values, KvLayer& kv) = 0;
   virtual void attention(const AttentionArgs& args, const Tensor& out) = 0;  // out [T, heads * d]
-  virtual void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out) = 0;  // out may be gate
-  virtual void gelu(const Tensor& x, GeluKind kind, const Tensor& out) = 0;          // out may be x
-  virtual void add(const Tensor& x, const Tensor& out) = 0;                          // out += x
+  virtual void swiglu(const Tensor& gate, const Tensor& up,
+                      const Tensor& out) = 0;                                // out may be gate
+  virtual void gelu(const Tensor& x, GeluKind kind, const Tensor& out) = 0;  // out may be x
+  virtual void add(const Tensor& x, const Tensor& out) = 0;                  // out += x
 
   // For calibration. Sums run over rows in order, whatever the number of threads.
-  // out [n, n] += xᵀ x, on and above the diagonal only; x [T, n].
+  // out [n, n] += xᵀ x on and above the diagonal, x [T, n]; what is below it is left undefined.
   virtual void add_second_moment(const Tensor& x, const Tensor& out) = 0;
   // out [n] += Σ_rows |x|
   virtual void add_abs_sum(const Tensor& x, const Tensor& out) = 0;

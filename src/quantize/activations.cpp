@@ -37,7 +37,8 @@ CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Proc
       ++size.rows;
       size.tokens += input.tokens();
       size.image_tokens += input.image_tokens();
-      ids.append(reinterpret_cast<const char*>(input.ids.data()), input.ids.size() * sizeof(int32_t));
+      ids.append(reinterpret_cast<const char*>(input.ids.data()),
+                 input.ids.size() * sizeof(int32_t));
       ids.append(sizeof(int32_t), '\xff');
     }
   }
@@ -57,8 +58,8 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
       ids.insert(ids.end(), row.input.ids.begin(), row.input.ids.end());
     }
     const Shape shape{static_cast<int64_t>(ids.size()), config_.hidden};
-    chunk.hidden = Tensor(cx.backend.allocate(shape.numel() * byte_size(DType::f32)), 0,
-                          DType::f32, shape);
+    chunk.hidden =
+        Tensor(cx.backend.allocate(shape.numel() * byte_size(DType::f32)), 0, DType::f32, shape);
     embedding.gather(cx, ids, chunk.hidden);
     for (Row& row : chunk.rows) {
       place_images(cx, row.input, row.features, row.first, chunk.hidden);

@@ -17,13 +17,14 @@ namespace squint::quantize {
 
 inline constexpr int64_t kChunkTokens = 1024;
 
-// What is known of a set of rows before any of it is computed. Reads every image once, so that a bad
-// one stops the run before it starts.
+// What is known of a set of rows before any of it is computed. Reads every image once, so that a
+// bad one stops the run before it starts.
 struct CalibrationSize {
   int64_t rows = 0;
   int64_t tokens = 0;
   int64_t image_tokens = 0;
-  std::string id_hash;  // sha256 over the rows' token ids, little-endian int32, 0xFFFFFFFF after each
+  std::string
+      id_hash;  // sha256 over the rows' token ids, little-endian int32, 0xFFFFFFFF after each
 };
 CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
                         ThreadPool& threads);
@@ -34,9 +35,9 @@ class Activations {
   using OnRows = std::function<void(int64_t rows)>;
 
   // Embeds and encodes all rows.
-  Activations(Context& cx, std::span<const Conversation> rows,
-              const qwen3_vl::Processor& processor, const qwen3_vl::Weights& weights,
-              const qwen3_vl::Config& config, const OnRows& on_rows);
+  Activations(Context& cx, std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
+              const qwen3_vl::Weights& weights, const qwen3_vl::Config& config,
+              const OnRows& on_rows);
 
   // Runs a layer over all chunks and throws the result away: cx.observer sees the inputs of its
   // linear layers.

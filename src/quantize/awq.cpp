@@ -85,8 +85,8 @@ std::vector<float> smoothing_scale(std::span<const float> activation_mean,
 }
 
 Smoothing best_smoothing(std::span<const float> activation_mean,
-                         std::span<const double> weight_mean,
-                         std::span<const Candidate> candidates, const SmoothingLoss& loss) {
+                         std::span<const double> weight_mean, std::span<const Candidate> candidates,
+                         const SmoothingLoss& loss) {
   Smoothing best;
   best.loss = std::numeric_limits<double>::infinity();
   for (const Candidate& candidate : candidates) {
@@ -100,8 +100,9 @@ Smoothing best_smoothing(std::span<const float> activation_mean,
     }
   }
   if (best.scale.empty()) {
-    throw Error(ErrorCode::bad_input, "no smoothing factor gives a finite error: the activations "
-                                      "overflow; is a calibration row degenerate?");
+    throw Error(ErrorCode::bad_input,
+                "no smoothing factor gives a finite error: the activations "
+                "overflow; is a calibration row degenerate?");
   }
   return best;
 }

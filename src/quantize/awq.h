@@ -48,7 +48,7 @@ struct Smoothing {
 // Throws Error(bad_input) where none is finite.
 using SmoothingLoss = std::function<double(std::span<const float> scale)>;
 Smoothing best_smoothing(std::span<const float> activation_mean,
-                         std::span<const double> weight_mean,
-                         std::span<const Candidate> candidates, const SmoothingLoss& loss);
+                         std::span<const double> weight_mean, std::span<const Candidate> candidates,
+                         const SmoothingLoss& loss);
 
 }  // namespace squint::quantize

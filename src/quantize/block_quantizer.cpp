@@ -35,9 +35,7 @@ class SmoothedBlock {
   const std::vector<float>& columns(LinearRole role) const {
     return columns_[static_cast<size_t>(role)];
   }
-  const std::vector<float>& rows(LinearRole role) const {
-    return rows_[static_cast<size_t>(role)];
-  }
+  const std::vector<float>& rows(LinearRole role) const { return rows_[static_cast<size_t>(role)]; }
 
   void apply(const SmoothGroup& group, std::vector<float> scale) {
     if (group.source_is_norm) {
@@ -57,8 +55,8 @@ class SmoothedBlock {
       const Tensor& source = linear(group.linear);
       const int64_t in = source.dim(1);
       for (int64_t row = 0; row < source.dim(0); ++row) {
-        for (float& w : source.span<float>().subspan(static_cast<size_t>(row * in),
-                                                     static_cast<size_t>(in))) {
+        for (float& w :
+             source.span<float>().subspan(static_cast<size_t>(row * in), static_cast<size_t>(in))) {
           w /= scale[static_cast<size_t>(row)];
         }
       }
@@ -111,15 +109,18 @@ SmoothingReport smooth_group(Context& cx, const DecoderBlockWeights& stored, int
   for (const LinearRole sink : group.sinks) matrices.push_back(dense(stored[sink]));
   const std::vector<double> weight_mean =
       weight_means(matrices, plan.scheme, cx.backend.host_threads());
-  Smoothing best = best_smoothing(
-      input.abs_mean(), weight_mean, candidates(plan.duo, plan.grid),
-      [&](std::span<const float> scale) {
-        plan.on_candidate();
-        return smoothing_loss(cx, stored, group, plan, input, scale);
-      });
+  Smoothing best = best_smoothing(input.abs_mean(), weight_mean, candidates(plan.duo, plan.grid),
+                                  [&](std::span<const float> scale) {
+                                    plan.on_candidate();
+                                    return smoothing_loss(cx, stored, group, plan, input, scale);
+                                  });
   block.apply(group, std::move(best.scale));
-  return {.layer = layer, .group = std::string(group.name), .ratio = best.candidate.ratio,
-          .duo = best.candidate.duo, .loss = best.loss, .identity_loss = best.identity_loss};
+  return {.layer = layer,
+          .group = std::string(group.name),
+          .ratio = best.candidate.ratio,
+          .duo = best.candidate.duo,
+          .loss = best.loss,
+          .identity_loss = best.identity_loss};
 }
 
 // ŵ / columns * rows - stored: how far the layer is from what it was, smoothing undone.
@@ -143,7 +144,8 @@ Tensor remaining_error(const QuantizedWeight& q, const QuantizationScheme& schem
 // ‖error‖ / ‖weight‖ of the layer's outputs, or of its weights where there are no statistics.
 double relative_error(Context& cx, const Tensor& error, const Tensor& weight,
                       const InputStatistics* input) {
-  const double lost = input != nullptr ? input->output_error(cx, error) : ops::dot(cx, error, error);
+  const double lost =
+      input != nullptr ? input->output_error(cx, error) : ops::dot(cx, error, error);
   const double whole =
       input != nullptr ? input->output_error(cx, weight) : ops::dot(cx, weight, weight);
   return whole > 0 ? std::sqrt(std::max(lost, 0.0) / whole) : 0;
@@ -154,8 +156,7 @@ LinearReport quantize_linear(Context& cx, const Tensor& stored, int64_t layer, L
                              SmoothedBlock& block, std::vector<io::NamedTensor>& tensors) {
   const std::string module = qwen3_vl::module_name(layer, role);
   const Tensor weight = round_to_bf16(block.linear(role));
-  const QuantizedWeight q =
-      QuantizedWeight::on_host(weight.dim(0), weight.dim(1), plan.scheme);
+  const QuantizedWeight q = QuantizedWeight::on_host(weight.dim(0), weight.dim(1), plan.scheme);
   ops::quantize_weight(cx, weight, plan.scheme, plan.observer, q);
   io::append_packed_linear(tensors, module, pack_linear(q, plan.scheme));
 
@@ -178,14 +179,14 @@ QuantizedBlock quantize_block(Context& cx, const DecoderBlockWeights& stored,
   SmoothedBlock block(stored);
   if (plan.smooth) {
     for (const SmoothGroup& group : qwen3_vl::smooth_groups(config)) {
-      out.smoothing.push_back(smooth_group(cx, stored, layer, group, plan,
-                                           observer->of(group.sinks.front()), block));
+      out.smoothing.push_back(
+          smooth_group(cx, stored, layer, group, plan, observer->of(group.sinks.front()), block));
     }
   }
   for (const LinearRole role : qwen3_vl::kAllLinears) {
     const InputStatistics* input = observer != nullptr ? &observer->of(role) : nullptr;
-    out.linears.push_back(quantize_linear(cx, dense(stored[role]), layer, role, plan, input, block,
-                                          out.tensors));
+    out.linears.push_back(
+        quantize_linear(cx, dense(stored[role]), layer, role, plan, input, block, out.tensors));
   }
   for (const NormRole role : qwen3_vl::kAllNorms) {
     out.tensors.push_back({qwen3_vl::norm_name(layer, role), round_to_bf16(block.norm(role))});

@@ -34,7 +34,8 @@ std::vector<fs::path> image_paths(const OrderedJson& messages, const fs::path& f
       paths.push_back(folder / fs::path(image->get<std::string>()));
       if (!fs::is_regular_file(paths.back())) {
         throw Error(ErrorCode::io, fmt::format("{}: image {} not found; are the images beside the "
-                                               "file?", where, paths.back().string()));
+                                               "file?",
+                                               where, paths.back().string()));
       }
     }
   }

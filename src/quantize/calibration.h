@@ -1,7 +1,8 @@
 // calibration.h: conversations that show a model what it will see.
 //
-// JSON lines, one conversation each: {"messages": [{"role": .., "content": text or [parts]}]}, a part
-// being {"type": "text", "text": ..} or {"type": "image", "image": PATH}, PATH relative to the file.
+// JSON lines, one conversation each: {"messages": [{"role": .., "content": text or [parts]}]}, a
+// part being {"type": "text", "text": ..} or {"type": "image", "image": PATH}, PATH relative to the
+// file.
 #pragma once
 
 #include <cstdint>

@@ -43,9 +43,10 @@ std::string component_of(const std::string& name) {
 }
 
 std::string scheme_text(const QuantizationScheme& s) {
-  return fmt::format("W{}A16, {}, {}", s.bits,
-                     s.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", s.group_size),
-                     s.symmetric ? "symmetric" : "asymmetric");
+  return fmt::format(
+      "W{}A16, {}, {}", s.bits,
+      s.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", s.group_size),
+      s.symmetric ? "symmetric" : "asymmetric");
 }
 
 // Bytes of a weight [rows, cols] packed as usual.
@@ -74,8 +75,7 @@ void add_tensors(const io::Checkpoint& checkpoint, Inspection& out) {
     Component& component = components[component_of(name)];
     component.name = component_of(name);
     if (!name.ends_with("_shape") && !name.ends_with("_scale")) {
-      component.parameters +=
-          tensor.numel() * (name.ends_with("_packed") ? 8 : 1);
+      component.parameters += tensor.numel() * (name.ends_with("_packed") ? 8 : 1);
     }
     component.bytes += tensor.bytes();
     component.bytes_after += quantizable ? packed_bytes(tensor.shape()) : tensor.bytes();
@@ -117,9 +117,9 @@ Inspection inspect(const std::filesystem::path& model) {
   out.folder = model.string();
   out.architecture = json["architectures"][0].get<std::string>();
   const qwen3_vl::TextConfig& t = config.text;
-  out.text = fmt::format("{} layers of {}, {} heads of {}, {} key/value heads, MLP {}, vocabulary {}",
-                         t.layers, t.hidden, t.heads, t.head_dim, t.kv_heads, t.intermediate,
-                         t.vocab);
+  out.text =
+      fmt::format("{} layers of {}, {} heads of {}, {} key/value heads, MLP {}, vocabulary {}",
+                  t.layers, t.hidden, t.heads, t.head_dim, t.kv_heads, t.intermediate, t.vocab);
   const qwen3_vl::VisionConfig& v = config.vision;
   out.vision = fmt::format("{} blocks of {}, {} heads of {}, MLP {}, patches of {}", v.depth,
                            v.hidden, v.heads, v.head_dim(), v.intermediate, v.patch_size);
@@ -130,29 +130,34 @@ Inspection inspect(const std::filesystem::path& model) {
       out.quantized += ", " + scheme_text(g.scheme);
     }
   }
+  const qwen3_vl::Weights weights(checkpoint);
+  for (int64_t layer = 0; layer < t.layers; ++layer) {
+    qwen3_vl::DecoderBlockWeights::expect(weights, t, layer);
+  }
   add_tensors(checkpoint, out);
   for (const qwen3_vl::SmoothGroup& g : qwen3_vl::smooth_groups(t)) {
     out.smoothing_groups.emplace_back(g.name);
   }
-  for (const auto& [what, columns] : {std::pair{"hidden size", t.hidden},
-                                      std::pair{"attention width", t.heads * t.head_dim},
-                                      std::pair{"MLP width", t.intermediate}}) {
+  for (const auto& [what, columns] :
+       {std::pair{"hidden size", t.hidden}, std::pair{"attention width", t.heads * t.head_dim},
+        std::pair{"MLP width", t.intermediate}}) {
     if (!kUsual.divides(columns)) {
-      out.problems.push_back(fmt::format("{} {} is not a multiple of {}", what, columns,
-                                         kUsual.group_size));
+      out.problems.push_back(
+          fmt::format("{} {} is not a multiple of {}", what, columns, kUsual.group_size));
     }
   }
   return out;
 }
 
 std::string Inspection::to_text(int width) const {
-  std::string out = fmt::format("{}\n  {}\n  text    {}\n  vision  {}\n  {} tensors in {} file{}{}\n",
-                                folder, architecture, text, vision, tensors, shards,
-                                shards == 1 ? "" : "s", tied_head ? ", head tied to the embedding" : "");
+  std::string out =
+      fmt::format("{}\n  {}\n  text    {}\n  vision  {}\n  {} tensors in {} file{}{}\n", folder,
+                  architecture, text, vision, tensors, shards, shards == 1 ? "" : "s",
+                  tied_head ? ", head tied to the embedding" : "");
   if (!quantized.empty()) out += fmt::format("  quantized: {}\n", quantized);
   const auto name_width = static_cast<size_t>(std::clamp(width - 42, 30, 62));
-  out += fmt::format("\n  {:<{}} {:>4} {:>5} {:>19} {:>9}\n", "tensor", name_width, "×", "type", "shape",
-                     "bytes");
+  out += fmt::format("\n  {:<{}} {:>4} {:>5} {:>19} {:>9}\n", "tensor", name_width, "×", "type",
+                     "shape", "bytes");
   for (const TensorFamily& f : families) {
     const std::string name = clipped(f.name, name_width);
     out += fmt::format("{} {:<{}} {:>4} {:>5} {:>19} {:>9}\n", f.quantizable ? "▪" : " ", name,
@@ -173,8 +178,10 @@ std::string Inspection::to_text(int width) const {
   }
   row("all", total);
   if (!quantized.empty()) return out;
-  out += fmt::format("\n▪ {} linear layers would be quantized; vision tower, embedding, norms and head "
-                     "stay\n", quantizable_layers);
+  out += fmt::format(
+      "\n▪ {} linear layers would be quantized; vision tower, embedding, norms and head "
+      "stay\n",
+      quantizable_layers);
   out += "\n  smoothing groups of each layer\n";
   for (const std::string& group : smoothing_groups) out += "    " + group + "\n";
   for (const std::string& problem : problems) out += "  problem: " + problem + "\n";
@@ -182,20 +189,31 @@ std::string Inspection::to_text(int width) const {
 }
 
 std::string Inspection::to_json() const {
-  OrderedJson json = {{"folder", folder},   {"architecture", architecture}, {"text", text},
-               {"vision", vision},   {"tied_head", tied_head},       {"tensors", tensors},
-               {"shards", shards},   {"quantizable_layers", quantizable_layers},
-               {"smoothing_groups", smoothing_groups}, {"problems", problems}};
+  OrderedJson json = {{"folder", folder},
+                      {"architecture", architecture},
+                      {"text", text},
+                      {"vision", vision},
+                      {"tied_head", tied_head},
+                      {"tensors", tensors},
+                      {"shards", shards},
+                      {"quantizable_layers", quantizable_layers},
+                      {"smoothing_groups", smoothing_groups},
+                      {"problems", problems}};
   json["quantized"] = quantized.empty() ? OrderedJson(nullptr) : OrderedJson(quantized);
   json["components"] = OrderedJson::array();
   for (const Component& c : components) {
-    json["components"].push_back({{"name", c.name}, {"parameters", c.parameters},
-                                  {"bytes", c.bytes}, {"bytes_after", c.bytes_after}});
+    json["components"].push_back({{"name", c.name},
+                                  {"parameters", c.parameters},
+                                  {"bytes", c.bytes},
+                                  {"bytes_after", c.bytes_after}});
   }
   json["families"] = OrderedJson::array();
   for (const TensorFamily& f : families) {
-    json["families"].push_back({{"name", f.name}, {"dtype", f.dtype}, {"shape", f.shape},
-                                {"count", f.count}, {"bytes", f.bytes},
+    json["families"].push_back({{"name", f.name},
+                                {"dtype", f.dtype},
+                                {"shape", f.shape},
+                                {"count", f.count},
+                                {"bytes", f.bytes},
                                 {"quantizable", f.quantizable}});
   }
   return json.dump(2);

@@ -23,8 +23,12 @@ std::string report_text(const QuantizedBlock& block) {
   }
   Json smoothing = Json::array();
   for (const SmoothingReport& s : block.smoothing) {
-    smoothing.push_back({{"layer", s.layer}, {"group", s.group}, {"ratio", s.ratio},
-                         {"duo", s.duo}, {"loss", s.loss}, {"identity_loss", s.identity_loss}});
+    smoothing.push_back({{"layer", s.layer},
+                         {"group", s.group},
+                         {"ratio", s.ratio},
+                         {"duo", s.duo},
+                         {"loss", s.loss},
+                         {"identity_loss", s.identity_loss}});
   }
   return Json{{"linears", linears}, {"smoothing", smoothing}}.dump();
 }
@@ -57,8 +61,8 @@ Journal::Journal(const fs::path& output, const std::string& identity)
   fs::remove_all(folder_, error);
   fs::create_directories(folder_, error);
   if (error) {
-    throw Error(ErrorCode::io, fmt::format("{}: cannot be created: {}", folder_.string(),
-                                           error.message()));
+    throw Error(ErrorCode::io,
+                fmt::format("{}: cannot be created: {}", folder_.string(), error.message()));
   }
   io::write_file_atomically(head, text);
 }
@@ -71,13 +75,19 @@ std::optional<QuantizedBlock> Journal::find(int64_t layer) const {
   const fs::path path = file_of(layer);
   std::error_code error;
   if (!fs::is_regular_file(path, error)) return std::nullopt;
-  const io::SafetensorsFile file(path);
-  QuantizedBlock block;
-  const auto report = file.metadata().find(kReportKey);
-  if (report == file.metadata().end()) return std::nullopt;
-  read_report(report->second, path.string(), block);
-  for (const auto& [name, tensor] : file.tensors()) block.tensors.push_back({name, tensor});
-  return block;
+  try {
+    const io::SafetensorsFile file(path);
+    QuantizedBlock block;
+    const auto report = file.metadata().find(kReportKey);
+    if (report == file.metadata().end()) return std::nullopt;
+    read_report(report->second, path.string(), block);
+    for (const auto& [name, tensor] : file.tensors()) block.tensors.push_back({name, tensor});
+    return block;
+  } catch (const Error& e) {
+    // Damaged by a crash of the machine: the layer is done again.
+    if (e.code() != ErrorCode::bad_input) throw;
+    return std::nullopt;
+  }
 }
 
 void Journal::write(int64_t layer, const QuantizedBlock& block) const {

@@ -29,7 +29,8 @@ using qwen3_vl::DecoderBlockWeights;
 using qwen3_vl::LinearRole;
 
 BlockPlan block_plan(const QuantizeOptions& options) {
-  return {.scheme = {.bits = options.bits, .group_size = options.group_size,
+  return {.scheme = {.bits = options.bits,
+                     .group_size = options.group_size,
                      .symmetric = options.symmetric},
           .observer = options.observer == RangeObserver::mse ? Observer::mse : Observer::minmax,
           .smooth = options.method == QuantizeMethod::awq};
@@ -42,11 +43,12 @@ void check_options(const QuantizeOptions& options) {
   if (options.group_size < 0 || options.group_size % 8 != 0) {
     throw Error(ErrorCode::usage, fmt::format("group size: expected a multiple of 8 (loaders take "
                                               "32, 64 and 128), or 0 for one scale per row, found "
-                                              "{}", options.group_size));
+                                              "{}",
+                                              options.group_size));
   }
   if (options.rows < 0) {
-    throw Error(ErrorCode::usage, fmt::format("rows: expected 0 (all) or more, found {}",
-                                              options.rows));
+    throw Error(ErrorCode::usage,
+                fmt::format("rows: expected 0 (all) or more, found {}", options.rows));
   }
   if (options.method == QuantizeMethod::awq && options.calibration.empty()) {
     throw Error(ErrorCode::usage, "awq needs calibration data; rtn does without");
@@ -54,7 +56,8 @@ void check_options(const QuantizeOptions& options) {
   const fs::path& out = options.output;
   if (fs::exists(out) && !(fs::is_directory(out) && fs::is_empty(out))) {
     throw Error(ErrorCode::bad_input, fmt::format("{}: exists and is not empty; choose another "
-                                                  "output folder or remove it", out.string()));
+                                                  "output folder or remove it",
+                                                  out.string()));
   }
 }
 
@@ -98,27 +101,40 @@ class Run {
     if (weights_.quantization()) {
       throw Error(ErrorCode::bad_input,
                   fmt::format("{}: already quantized (config.json has a quantization_config); give "
-                              "the original model", options_.model.string()));
+                              "the original model",
+                              options_.model.string()));
+    }
+    for (int64_t layer = 0; layer < config_.text.layers; ++layer) {
+      DecoderBlockWeights::expect(weights_, config_.text, layer);
+      for (const LinearRole role : qwen3_vl::kAllLinears) expect_bf16(layer, role);
+    }
+    // The layers' own values are checked when they are loaded; what is only copied, here.
+    for (const std::string& name : checkpoint_.names()) {
+      if (!name.starts_with("model.language_model.layers.")) weights_.expect_finite(name);
     }
     std::string problems;
     for (const LinearRole role : qwen3_vl::kAllLinears) {
-      const std::string name = qwen3_vl::module_name(0, role) + ".weight";
-      const Tensor weight = checkpoint_.get(name);
-      if (weight.dtype() != DType::bf16) {
-        throw Error(ErrorCode::unsupported,
-                    fmt::format("{}: \"{}\" is {}; weights to be quantized must be BF16",
-                                options_.model.string(), name, squint::name(weight.dtype())));
-      }
-      if (weight.shape().rank() == 2 && !plan_.scheme.divides(weight.dim(1))) {
+      const int64_t columns = checkpoint_.get(qwen3_vl::module_name(0, role) + ".weight").dim(1);
+      if (!plan_.scheme.divides(columns)) {
         problems += fmt::format("{}{} has {} columns", problems.empty() ? "" : ", ",
-                                qwen3_vl::short_name(role), weight.dim(1));
+                                qwen3_vl::short_name(role), columns);
       }
     }
     if (!problems.empty()) {
       throw Error(ErrorCode::bad_input,
                   fmt::format("{}: groups of {} do not divide all layers: {}; choose another group "
-                              "size", options_.model.string(), options_.group_size, problems));
+                              "size",
+                              options_.model.string(), options_.group_size, problems));
     }
+  }
+
+  void expect_bf16(int64_t layer, LinearRole role) const {
+    const std::string name = qwen3_vl::module_name(layer, role) + ".weight";
+    const Tensor weight = checkpoint_.get(name);
+    if (weight.dtype() == DType::bf16) return;
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{}: \"{}\" is {}; weights to be quantized must be BF16",
+                            options_.model.string(), name, squint::name(weight.dtype())));
   }
 
   // Everything that the output's bytes depend on.
@@ -130,8 +146,11 @@ class Run {
 
   QuantizePlan make_plan(const CalibrationSize& size, const Journal& journal) const {
     const qwen3_vl::TextConfig& c = config_.text;
-    QuantizePlan plan{.rows = size.rows, .tokens = size.tokens, .image_tokens = size.image_tokens,
-                      .layers = c.layers, .resumed_layers = journal.finished(c.layers)};
+    QuantizePlan plan{.rows = size.rows,
+                      .tokens = size.tokens,
+                      .image_tokens = size.image_tokens,
+                      .layers = c.layers,
+                      .resumed_layers = journal.finished(c.layers)};
     const auto taps = static_cast<int64_t>(config_.vision.deepstack_blocks.size());
     plan.activation_bytes = (size.tokens + taps * size.image_tokens) * c.hidden * 4;
     const int64_t q = c.heads * c.head_dim;
@@ -139,7 +158,8 @@ class Run {
     const int64_t largest = c.hidden * c.intermediate;
     // The layer as prepared (2 bytes a weight) and rescaled in float32, the search's error and its
     // product, one chunk of inner activations.
-    const int64_t chunk = std::min(size.tokens, kChunkTokens) * (6 * c.hidden + 2 * c.intermediate + 4 * q) * 4;
+    const int64_t chunk =
+        std::min(size.tokens, kChunkTokens) * (6 * c.hidden + 2 * c.intermediate + 4 * q) * 4;
     plan.block_bytes = weights * 6 + largest * 12 + chunk;
     if (size.rows > 0) {
       plan.statistics_bytes = 2 * InputStatistics::bytes(c.hidden) + InputStatistics::bytes(q) +
@@ -148,8 +168,8 @@ class Run {
     plan.peak_bytes = plan.activation_bytes + plan.block_bytes + plan.statistics_bytes;
     const int64_t quantized = weights * c.layers;
     const int64_t columns = plan_.scheme.group_size == 0 ? c.hidden : plan_.scheme.group_size;
-    plan.output_bytes = checkpoint_.tensor_bytes() - 2 * quantized +
-                        quantized * options_.bits / 8 + 2 * (quantized / columns);
+    plan.output_bytes = checkpoint_.tensor_bytes() - 2 * quantized + quantized * options_.bits / 8 +
+                        2 * (quantized / columns);
     return plan;
   }
 
@@ -158,10 +178,12 @@ class Run {
     const int64_t needed = report_.plan.output_bytes * 3 / 2;  // the journal and the result
     const int64_t free = io::available_bytes(parent);
     if (free < needed) {
-      throw Error(ErrorCode::io,
-                  fmt::format("{}: the disk has {:.1f} MB free, the run needs about {:.1f} MB; make "
-                              "room, then start the same command again", parent.string(),
-                              static_cast<double>(free) / 1e6, static_cast<double>(needed) / 1e6));
+      throw Error(
+          ErrorCode::io,
+          fmt::format("{}: the disk has {:.1f} MB free, the run needs about {:.1f} MB; make "
+                      "room, then start the same command again",
+                      parent.string(), static_cast<double>(free) / 1e6,
+                      static_cast<double>(needed) / 1e6));
     }
   }
 
@@ -172,9 +194,8 @@ class Run {
     // Layers that are all finished need no activations any more.
     std::unique_ptr<Activations> activations;
     if (calibrated && report_.plan.resumed_layers < layers) {
-      activations = std::make_unique<Activations>(
-          cx_, rows_, processor_, weights_, config_,
-          [&](int64_t rows) { progress("images", rows); });
+      activations = std::make_unique<Activations>(cx_, rows_, processor_, weights_, config_,
+                                                  [&](int64_t rows) { progress("images", rows); });
     }
     for (int64_t layer = 0; layer < layers; ++layer) {
       stop_if_asked();
@@ -217,7 +238,8 @@ class Run {
     for (const LinearRole role : qwen3_vl::kAllLinears) {
       const std::string module = qwen3_vl::module_name(layer, role);
       LinearWeight& w = weights[role];
-      PackedLinear packed{.rows = w.out_features, .cols = w.in_features,
+      PackedLinear packed{.rows = w.out_features,
+                          .cols = w.in_features,
                           .group_size = plan_.scheme.group_columns(w.in_features),
                           .bits = plan_.scheme.bits};
       packed.packed = by_name.at(module + ".weight_packed");
@@ -229,8 +251,7 @@ class Run {
       weights[role] = by_name.at(qwen3_vl::norm_name(layer, role));
     }
     const DecoderBlock block(weights, config_.text, layer, cx_.backend);
-    activations.advance(cx_, block, layer,
-                        [&](int64_t rows) { progress(phase_of(layer), rows); });
+    activations.advance(cx_, block, layer, [&](int64_t rows) { progress(phase_of(layer), rows); });
   }
 
   void write(const std::vector<io::NamedTensor>& replaced) {
@@ -251,9 +272,9 @@ class Run {
     }
     for (const io::NamedTensor& t : replaced) writer.add(t);
     io::QuantizationConfig config;
-    config.groups = {{.scheme = plan_.scheme,
-                      .observer = plan_.observer == Observer::mse ? "memoryless_mse"
-                                                                  : "memoryless_minmax"}};
+    config.groups = {
+        {.scheme = plan_.scheme,
+         .observer = plan_.observer == Observer::mse ? "memoryless_mse" : "memoryless_minmax"}};
     for (const std::string& module : qwen3_vl::other_linears(config_)) {
       config.ignore.emplace_back(module);
     }
@@ -268,9 +289,11 @@ class Run {
 
   void stop_if_asked() const {
     if (options_.stop.stop_requested()) {
-      throw Error(ErrorCode::interrupted,
-                  fmt::format("interrupted; finished layers are kept in {}.journal: the same command "
-                              "continues after them", options_.output.string()));
+      throw Error(
+          ErrorCode::interrupted,
+          fmt::format("interrupted; finished layers are kept in {}.journal: the same command "
+                      "continues after them",
+                      options_.output.string()));
     }
   }
 

@@ -9,7 +9,9 @@
 namespace squint {
 namespace {
 
-std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+std::string megabytes(int64_t bytes) {
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
 
 // "model.language_model.layers.3.self_attn.q_proj" → 3
 int64_t layer_of(const std::string& module) {
@@ -20,11 +22,11 @@ int64_t layer_of(const std::string& module) {
 std::string kind_of(const std::string& module) { return module.substr(module.rfind('.') + 1); }
 
 std::string options_text(const QuantizeOptions& o) {
-  return fmt::format("{} W{}A16, {}, {}, observer {}",
-                     o.method == QuantizeMethod::awq ? "AWQ" : "RTN", o.bits,
-                     o.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", o.group_size),
-                     o.symmetric ? "symmetric" : "asymmetric",
-                     o.observer == RangeObserver::mse ? "mse" : "minmax");
+  return fmt::format(
+      "{} W{}A16, {}, {}, observer {}", o.method == QuantizeMethod::awq ? "AWQ" : "RTN", o.bits,
+      o.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", o.group_size),
+      o.symmetric ? "symmetric" : "asymmetric",
+      o.observer == RangeObserver::mse ? "mse" : "minmax");
 }
 
 // A bar of `cells` characters for a value in 0..limit, in eighths.
@@ -39,11 +41,12 @@ std::string bar(double value, double limit, int cells) {
 }  // namespace
 
 std::string QuantizeReport::to_text(int width) const {
-  std::string out = fmt::format("{}\n{} rows, {} tokens ({} of images), {:.1f} s\n{} → {} ({:.1f} %)\n\n",
-                                options_text(options), plan.rows, plan.tokens, plan.image_tokens,
-                                seconds, megabytes(source_bytes), megabytes(this->output_bytes),
-                                100.0 * static_cast<double>(this->output_bytes) /
-                                    static_cast<double>(std::max<int64_t>(source_bytes, 1)));
+  std::string out =
+      fmt::format("{}\n{} rows, {} tokens ({} of images), {:.1f} s\n{} → {} ({:.1f} %)\n\n",
+                  options_text(options), plan.rows, plan.tokens, plan.image_tokens, seconds,
+                  megabytes(source_bytes), megabytes(this->output_bytes),
+                  100.0 * static_cast<double>(this->output_bytes) /
+                      static_cast<double>(std::max<int64_t>(source_bytes, 1)));
   const char* what = plan.rows > 0 ? "Relative error of each layer's outputs"
                                    : "Relative error of the weights (no calibration data)";
   out += fmt::format("{}; plain: rounding alone, whole ranges\n\n", what);
@@ -56,8 +59,10 @@ std::string QuantizeReport::to_text(int width) const {
                        kind_of(l.module), l.plain_error, l.error, bar(l.error, largest, cells));
   }
   if (smoothing.empty()) return out;
-  out += fmt::format("\nSmoothing chosen (strength 0: nothing gained by rescaling)\n\n{:>5}  {:<36} {:>8} "
-                     "{:>14}\n", "layer", "group", "strength", "loss");
+  out += fmt::format(
+      "\nSmoothing chosen (strength 0: nothing gained by rescaling)\n\n{:>5}  {:<36} {:>8} "
+      "{:>14}\n",
+      "layer", "group", "strength", "loss");
   for (const SmoothingReport& s : smoothing) {
     out += fmt::format("{:>5}  {:<36} {:>8} {:>13.1f}%\n", s.layer, s.group,
                        s.duo || s.ratio > 0 ? fmt::format("{:.2f}", s.ratio) : "0",
@@ -67,21 +72,20 @@ std::string QuantizeReport::to_text(int width) const {
 }
 
 std::string QuantizeReport::to_json() const {
-  OrderedJson json = {
-      {"method", options.method == QuantizeMethod::awq ? "awq" : "rtn"},
-      {"bits", options.bits},
-      {"group_size", options.group_size},
-      {"symmetric", options.symmetric},
-      {"observer", options.observer == RangeObserver::mse ? "mse" : "minmax"},
-      {"output", options.output.string()},
-      {"rows", plan.rows},
-      {"tokens", plan.tokens},
-      {"image_tokens", plan.image_tokens},
-      {"resumed_layers", plan.resumed_layers},
-      {"planned_peak_bytes", plan.peak_bytes},
-      {"source_bytes", source_bytes},
-      {"output_bytes", this->output_bytes},
-      {"seconds", seconds}};
+  OrderedJson json = {{"method", options.method == QuantizeMethod::awq ? "awq" : "rtn"},
+                      {"bits", options.bits},
+                      {"group_size", options.group_size},
+                      {"symmetric", options.symmetric},
+                      {"observer", options.observer == RangeObserver::mse ? "mse" : "minmax"},
+                      {"output", options.output.string()},
+                      {"rows", plan.rows},
+                      {"tokens", plan.tokens},
+                      {"image_tokens", plan.image_tokens},
+                      {"resumed_layers", plan.resumed_layers},
+                      {"planned_peak_bytes", plan.peak_bytes},
+                      {"source_bytes", source_bytes},
+                      {"output_bytes", this->output_bytes},
+                      {"seconds", seconds}};
   json["linears"] = OrderedJson::array();
   for (const LinearReport& l : linears) {
     json["linears"].push_back(
@@ -89,8 +93,11 @@ std::string QuantizeReport::to_json() const {
   }
   json["smoothing"] = OrderedJson::array();
   for (const SmoothingReport& s : smoothing) {
-    json["smoothing"].push_back({{"layer", s.layer}, {"group", s.group}, {"ratio", s.ratio},
-                                 {"duo", s.duo}, {"loss", s.loss},
+    json["smoothing"].push_back({{"layer", s.layer},
+                                 {"group", s.group},
+                                 {"ratio", s.ratio},
+                                 {"duo", s.duo},
+                                 {"loss", s.loss},
                                  {"identity_loss", s.identity_loss}});
   }
   return json.dump(2);

@@ -64,7 +64,8 @@ void InputStatistics::finish(Context& cx, std::string_view where) {
   if (!finite) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: the calibration activations are not finite; does the model itself "
-                            "answer sensibly?", where));
+                            "answer sensibly?",
+                            where));
   }
   moment_ = Tensor();
   LinearWeight weight;

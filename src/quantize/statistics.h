@@ -21,16 +21,16 @@ class InputStatistics {
   void finish(Context& cx, std::string_view where);
 
   std::vector<float> abs_mean() const;  // E|x|, [in]
-  // Σ_r e_r H e_rᵀ with H = E[x xᵀ]: the summed squared error of the outputs of a layer whose weight
-  // is off by `error` [out, in], per token. Exact up to rounding for one linear layer.
+  // Σ_r e_r H e_rᵀ with H = E[x xᵀ]: the summed squared error of the outputs of a layer whose
+  // weight is off by `error` [out, in], per token. Exact up to rounding for one linear layer.
   double output_error(Context& cx, const Tensor& error) const;
 
   static int64_t bytes(int64_t in) { return 2 * in * in * 4 + in * 4; }
 
  private:
   Tensor abs_sum_;
-  Tensor moment_;           // f32 [in, in]
-  LinearWeight prepared_;   // the same, for products with it
+  Tensor moment_;          // f32 [in, in]
+  LinearWeight prepared_;  // the same, for products with it
   int64_t tokens_ = 0;
 };
 

@@ -33,12 +33,13 @@ void throw_if_stopped(const std::stop_token& stop) {
 void check_turn(const Turn& turn) {
   if (turn.role != "system" && turn.role != "user" && turn.role != "assistant") {
     throw Error(ErrorCode::usage, fmt::format("turn: expected the role \"system\", \"user\" or "
-                                              "\"assistant\", found \"{}\"", turn.role));
+                                              "\"assistant\", found \"{}\"",
+                                              turn.role));
   }
   if (turn.role != "user" && !turn.images.empty()) {
-    throw Error(ErrorCode::usage,
-                fmt::format("turn: only the user shows images, found one of role \"{}\"",
-                            turn.role));
+    throw Error(
+        ErrorCode::usage,
+        fmt::format("turn: only the user shows images, found one of role \"{}\"", turn.role));
   }
 }
 
@@ -101,7 +102,10 @@ class Engine::Impl {
     const qwen3_vl::Prompt prompt{&input, features, &cache};
     const Tensor hidden = model_.prefill(cx, {&prompt, 1});
     decode(cx, input, model_.logits(cx, hidden.rows(hidden.dim(0) - 1, 1)),
-           {.request = request, .on_text = on_text, .stop = stop, .limit = limit,
+           {.request = request,
+            .on_text = on_text,
+            .stop = stop,
+            .limit = limit,
             .prefill_start = prefill_start},
            cache, done);
     return done;
@@ -125,8 +129,8 @@ class Engine::Impl {
       for (const ImageInput& image : turn.images) {
         const std::string bytes =
             image.bytes.empty() ? io::read_file(image.path, kMaxImageBytes) : image.bytes;
-        images.push_back(model_.processor().read_image(std::as_bytes(std::span(bytes)),
-                                                       image.path.string()));
+        images.push_back(
+            model_.processor().read_image(std::as_bytes(std::span(bytes)), image.path.string()));
       }
     }
     return model_.processor().prepare(render_chat(messages, {}), std::move(images));

@@ -12,9 +12,7 @@ namespace {
 
 void penalize(std::span<float> logits, std::span<const int32_t> prompt,
               std::span<const int32_t> output, const Sampling& sampling) {
-  const auto known = [&](int32_t id) {
-    return id >= 0 && static_cast<size_t>(id) < logits.size();
-  };
+  const auto known = [&](int32_t id) { return id >= 0 && static_cast<size_t>(id) < logits.size(); };
   if (sampling.repetition_penalty != 1) {
     std::unordered_set<int32_t> seen(prompt.begin(), prompt.end());
     seen.insert(output.begin(), output.end());
@@ -27,7 +25,8 @@ void penalize(std::span<float> logits, std::span<const int32_t> prompt,
   }
   if (sampling.presence_penalty != 0) {
     for (const int32_t id : std::unordered_set<int32_t>(output.begin(), output.end())) {
-      if (known(id)) logits[static_cast<size_t>(id)] -= static_cast<float>(sampling.presence_penalty);
+      if (known(id))
+        logits[static_cast<size_t>(id)] -= static_cast<float>(sampling.presence_penalty);
     }
   }
 }

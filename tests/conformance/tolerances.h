@@ -27,7 +27,7 @@ inline constexpr Tolerance kRotateTolerance{.abs = 2e-7f, .rel = 2e-7f};
 
 // Scores of order ten are off by 1e-6 of themselves, which the exponential turns into a relative
 // error of each weight; the weighted sum of values averages it.
-inline constexpr Tolerance kAttentionTolerance{.abs = 5e-6f, .rel = 5e-6f};
+inline constexpr Tolerance kAttentionTolerance{.abs = 2e-6f, .rel = 2e-6f};
 
 // A polynomial exponential, good to 2e-7 relative, against the C library's.
 inline constexpr Tolerance kSwigluTolerance{.abs = 1e-6f, .rel = 1e-6f};
@@ -39,7 +39,7 @@ inline constexpr Tolerance kGeluTanhTolerance{.abs = 1e-6f, .rel = 1e-6f};
 inline constexpr Tolerance kGeluErfTolerance{.abs = 0, .rel = 0};
 
 // Fused against unfused sums over at most 257 rows, added to values of order one.
-inline constexpr Tolerance kSecondMomentTolerance{.abs = 2e-5f, .rel = 1e-6f};
+inline constexpr Tolerance kSecondMomentTolerance{.abs = 4e-5f, .rel = 1e-6f};
 
 // The reference adds in the same order.
 inline constexpr Tolerance kAbsSumTolerance{.abs = 0, .rel = 0};

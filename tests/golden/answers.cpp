@@ -23,8 +23,7 @@ AnswerResult answer_all(const std::filesystem::path& model, const std::filesyste
     out.score += row.hit ? 1 : 0;
     if (golden["min_margin"] > 1e-3 && row.prediction_raw != golden["text"]) {
       out.differences.push_back(fmt::format("row {}: \"{}\", reference \"{}\"", row.index,
-                                            row.prediction_raw,
-                                            golden["text"].get<std::string>()));
+                                            row.prediction_raw, golden["text"].get<std::string>()));
     }
   }
   return out;

@@ -12,8 +12,8 @@ namespace squint::test {
 
 struct GoldenCase {
   std::filesystem::path model;
-  std::filesystem::path tensors;              // NAME.safetensors
-  std::string prompt;                         // rendered
+  std::filesystem::path tensors;  // NAME.safetensors
+  std::string prompt;             // rendered
   std::vector<std::filesystem::path> images;
 };
 

@@ -46,8 +46,8 @@ TEST_P(ModelGolden, EveryValueIsTheReferences) {
              result.compared, result.worst, result.worst_name);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ModelGolden, testing::ValuesIn(parameters()), [](const auto& info) {
-  std::string name = info.param.golden + "_" + info.param.device;
+INSTANTIATE_TEST_SUITE_P(All, ModelGolden, testing::ValuesIn(parameters()), [](const auto& tested) {
+  std::string name = tested.param.golden + "_" + tested.param.device;
   std::ranges::replace(name, '/', '_');
   return name;
 });

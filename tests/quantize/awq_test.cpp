@@ -6,8 +6,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "ops/ops.h"
 #include "core/packed_int.h"
+#include "ops/ops.h"
 #include "squint/backend.h"
 #include "squint/error.h"
 #include "support/paths.h"
@@ -37,7 +37,7 @@ Tensor as_bf16(std::span<const float> values, const Shape& shape) {
 
 struct Example {
   const nlohmann::json& v4 = vectors()["V4_awq_search"];
-  std::vector<float> x = flat(v4["X_times_8"], 1.0 / 8);   // [6, 16]
+  std::vector<float> x = flat(v4["X_times_8"], 1.0 / 8);    // [6, 16]
   std::vector<float> w = flat(v4["W_times_64"], 1.0 / 64);  // [4, 16]
   Tensor weight = as_bf16(w, {4, 16});
   std::vector<float> x_mean = v4["x_mean"].get<std::vector<float>>();
@@ -145,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(All, AwqSearch,
                                          GridCase{"sym_both", true, DuoScaling::both},
                                          GridCase{"asym_duo_true", false, DuoScaling::on},
                                          GridCase{"asym_duo_false", false, DuoScaling::off}),
-                         [](const auto& info) { return info.param.key; });
+                         [](const auto& tested) { return tested.param.key; });
 
 class AwqResult : public testing::TestWithParam<const char*> {};
 
@@ -180,7 +180,7 @@ TEST_P(AwqResult, ScalesSmoothedWeightsAndIntegersAreTheExamples) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, AwqResult, testing::Values("best_duo_true", "best_duo_false"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& tested) { return std::string(tested.param); });
 
 // Without noise the smallest loss is where a parabola has its foot.
 TEST(Awq, TheSearchNeedsNoModel) {
@@ -196,7 +196,8 @@ TEST(Awq, TheSearchNeedsNoModel) {
 TEST(Awq, IdentityIsAlwaysFirstAndExact) {
   for (const DuoScaling duo : {DuoScaling::off, DuoScaling::on, DuoScaling::both}) {
     const Candidate first = candidates(duo, 20).front();
-    const std::vector<float> scale = smoothing_scale(std::vector<float>{0, 1e-9f, 3, 1e9f}, {}, first);
+    const std::vector<float> scale =
+        smoothing_scale(std::vector<float>{0, 1e-9f, 3, 1e9f}, {}, first);
     EXPECT_EQ(scale, std::vector<float>(4, 1.0f));
   }
 }
@@ -215,9 +216,8 @@ TEST(Awq, LossesThatAreNotFiniteNeverWin) {
   const std::vector<float> x = {1, 2};
   const std::vector<Candidate> grid = candidates(DuoScaling::off, 3);
   int call = 0;
-  const Smoothing best = best_smoothing(x, {}, grid, [&](std::span<const float>) {
-    return ++call == 2 ? 5.0 : std::nan("");
-  });
+  const Smoothing best = best_smoothing(
+      x, {}, grid, [&](std::span<const float>) { return ++call == 2 ? 5.0 : std::nan(""); });
   EXPECT_EQ(best.candidate.ratio, 0.5);
   EXPECT_THROW(best_smoothing(x, {}, grid, [](std::span<const float>) { return std::nan(""); }),
                Error);

@@ -14,9 +14,8 @@ Divergence quantize_and_compare(QuantizeOptions options, const std::filesystem::
   options.model = shared / "tiny-qwen3-vl-ocr";
   options.output = dir.path() / "out";
   quantize_checkpoint(options, *backend);
-  return compare_models({.base = options.model, .other = options.output,
-                         .data = shared / "synthocr"},
-                        *backend);
+  return compare_models(
+      {.base = options.model, .other = options.output, .data = shared / "synthocr"}, *backend);
 }
 
 // llm-compressor's plain rounding of this model diverges by 0.13784.

@@ -144,8 +144,8 @@ TEST_P(QuantizeVariant, IsReadByTheEngineAndStillReads) {
   const io::Checkpoint made = io::Checkpoint::open(dir.path() / "out");
   const auto config = io::find_quantization_config(made.config(), "config.json");
   ASSERT_TRUE(config);
-  const auto packed = io::find_packed_linear(
-      made, "model.language_model.layers.0.mlp.down_proj", *config);
+  const auto packed =
+      io::find_packed_linear(made, "model.language_model.layers.0.mlp.down_proj", *config);
   ASSERT_TRUE(packed);
   EXPECT_EQ(packed->bits, v.bits);
   EXPECT_EQ(packed->symmetric(), v.symmetric);
@@ -171,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Variant{"awq_g64", QuantizeMethod::awq, 4, 64, true},
                     Variant{"awq_int8_channel", QuantizeMethod::awq, 8, 0, true},
                     Variant{"rtn_int8_g128", QuantizeMethod::rtn, 8, 128, true}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& tested) { return tested.param.name; });
 
 void expect_error(const QuantizeOptions& options, ErrorCode code, const std::string& part) {
   const BackendPtr backend = open_backend({.threads = 1});

@@ -40,7 +40,8 @@ std::string read_gzip(const fs::path& path) {
   std::string text;
   char block[1 << 16];
   int got = 0;
-  while ((got = gzread(file, block, sizeof block)) > 0) text.append(block, static_cast<size_t>(got));
+  while ((got = gzread(file, block, sizeof block)) > 0)
+    text.append(block, static_cast<size_t>(got));
   gzclose(file);
   if (got < 0) throw std::runtime_error("not a gzip file: " + path.string());
   return text;

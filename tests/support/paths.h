@@ -9,8 +9,8 @@ namespace squint::test {
 
 std::filesystem::path repo_dir();
 
-// The larger test sets that do not travel with the repository: ../shared/data, or $SQUINT_SHARED_DATA.
-// Tests that need it say GTEST_SKIP() << kNoShared where it is absent.
+// The larger test sets that do not travel with the repository: ../shared/data, or
+// $SQUINT_SHARED_DATA. Tests that need it say GTEST_SKIP() << kNoShared where it is absent.
 std::optional<std::filesystem::path> shared_data();
 inline constexpr const char* kNoShared = "skipped: not present";
 

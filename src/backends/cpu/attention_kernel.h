@@ -1,7 +1,7 @@
 // attention_kernel.h: softmax(q·k scale) · v for the queries of one key/value head.
 //
-// The queries of all heads that share a key/value head are packed as rows, so that each tile of keys
-// is read once for all of them. Scores of a block of rows over all visible keys are kept, in
+// The queries of all heads that share a key/value head are packed as rows, so that each tile of
+// keys is read once for all of them. Scores of a block of rows over all visible keys are kept, in
 // scratch: [kAttentionRows, keys].
 #pragma once
 
@@ -29,8 +29,8 @@ inline float soften(float* scores, int64_t visible, int64_t padded, float scale)
 struct QueryBlock {
   int64_t token;
   int64_t tokens;
-  int64_t rows;   // tokens * query heads per key/value head
-  int64_t keys;   // visible to the last token
+  int64_t rows;  // tokens * query heads per key/value head
+  int64_t keys;  // visible to the last token
 };
 
 template <class V>
@@ -49,8 +49,14 @@ void attend(const AttentionTask& a, const QueryBlock& b) {
   }
   const float* keys = a.keys + a.kv_head * a.capacity * d;
   for (int64_t key = 0; key < b.keys; key += kLanes) {
-    multiply<V>({.x = packed, .x_stride = d, .b = keys + key * d, .b_stride = kLanes, .count = d,
-                 .c = scores + key, .c_stride = padded, .add = false},
+    multiply<V>({.x = packed,
+                 .x_stride = d,
+                 .b = keys + key * d,
+                 .b_stride = kLanes,
+                 .count = d,
+                 .c = scores + key,
+                 .c_stride = padded,
+                 .add = false},
                 b.rows);
   }
   float inverse[kAttentionRows];
@@ -60,8 +66,14 @@ void attend(const AttentionTask& a, const QueryBlock& b) {
   }
   const float* values = a.values + a.kv_head * a.capacity * a.value_stride;
   for (int64_t i = 0; i < d; i += kLanes) {
-    multiply<V>({.x = scores, .x_stride = padded, .b = values + i, .b_stride = a.value_stride,
-                 .count = b.keys, .c = mixed, .c_stride = kLanes, .add = false},
+    multiply<V>({.x = scores,
+                 .x_stride = padded,
+                 .b = values + i,
+                 .b_stride = a.value_stride,
+                 .count = b.keys,
+                 .c = mixed,
+                 .c_stride = kLanes,
+                 .add = false},
                 b.rows);
     for (int64_t r = 0; r < b.rows; ++r) {
       store_part(V::load(mixed + r * kLanes) * V::set1(inverse[r]), a.out + row_of(r) + i, d - i);

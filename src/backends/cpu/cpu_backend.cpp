@@ -22,7 +22,9 @@ const float* floats(const Tensor& x) { return x.span<const float>().data(); }
 float* mutable_floats(const Tensor& x) { return x.span<float>().data(); }
 
 // Rows per part of a loop over rows of n floats, so that a part is worth a worker.
-int64_t row_grain(int64_t n) { return std::max<int64_t>(1, kWorthSharing / std::max<int64_t>(n, 1)); }
+int64_t row_grain(int64_t n) {
+  return std::max<int64_t>(1, kWorthSharing / std::max<int64_t>(n, 1));
+}
 
 const PanelWeight& panel_weight(const LinearWeight& weight) {
   const auto* prepared = std::get_if<std::shared_ptr<const PreparedWeight>>(&weight.weight);
@@ -58,11 +60,12 @@ KvLayer CpuBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int
                             int64_t capacity) {
   const int64_t rows = round_up(capacity, kLanes);
   const int64_t key_bytes = heads * rows * head_dim * byte_size(DType::f32);
-  KvLayer kv{.keys = Tensor(storage, 0, DType::f32, {heads, rows / kLanes, head_dim, kLanes}),
-             .values = Tensor(storage, key_bytes, DType::f32, {heads, rows, value_stride(head_dim)}),
-             .heads = heads,
-             .head_dim = head_dim,
-             .capacity = capacity};
+  KvLayer kv{
+      .keys = Tensor(storage, 0, DType::f32, {heads, rows / kLanes, head_dim, kLanes}),
+      .values = Tensor(storage, key_bytes, DType::f32, {heads, rows, value_stride(head_dim)}),
+      .heads = heads,
+      .head_dim = head_dim,
+      .capacity = capacity};
   // Kernels read whole tiles: what lies past the last position must be finite.
   std::memset(kv.keys.raw(), 0, static_cast<size_t>(kv.keys.bytes()));
   std::memset(kv.values.raw(), 0, static_cast<size_t>(kv.values.bytes()));
@@ -71,9 +74,13 @@ KvLayer CpuBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int
 
 void CpuBackend::linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
   const Panels& panels = panel_weight(weight).panels();
-  GemmArgs args{.x = floats(x), .rows = x.dim(0), .weight = panels,
+  GemmArgs args{.x = floats(x),
+                .rows = x.dim(0),
+                .weight = panels,
                 .bias = weight.bias.empty() ? nullptr : floats(weight.bias),
-                .out = mutable_floats(out), .panel_begin = 0, .panel_end = 0};
+                .out = mutable_floats(out),
+                .panel_begin = 0,
+                .panel_end = 0};
   const int64_t panel_work = args.rows * panels.in * kLanes;
   const int64_t grain = std::max<int64_t>(1, kWorthSharing / std::max<int64_t>(panel_work, 1));
   pool_.parallel_for(ceil_div(panels.out, kLanes), grain, [&](int64_t begin, int64_t end, int) {
@@ -87,8 +94,14 @@ void CpuBackend::linear(const Tensor& x, const LinearWeight& weight, const Tenso
 void CpuBackend::rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) {
   const int64_t n = weight.numel();
   pool_.parallel_for(x.numel() / n, row_grain(n), [&](int64_t begin, int64_t end, int) {
-    kernels_.rms_norm({.x = floats(x), .weight = floats(weight), .bias = nullptr, .eps = eps,
-                       .n = n, .out = mutable_floats(out), .row_begin = begin, .row_end = end});
+    kernels_.rms_norm({.x = floats(x),
+                       .weight = floats(weight),
+                       .bias = nullptr,
+                       .eps = eps,
+                       .n = n,
+                       .out = mutable_floats(out),
+                       .row_begin = begin,
+                       .row_end = end});
   });
 }
 
@@ -96,8 +109,13 @@ void CpuBackend::layer_norm(const Tensor& x, const Tensor& weight, const Tensor&
                             const Tensor& out) {
   const int64_t n = weight.numel();
   pool_.parallel_for(x.numel() / n, row_grain(n), [&](int64_t begin, int64_t end, int) {
-    kernels_.layer_norm({.x = floats(x), .weight = floats(weight), .bias = floats(bias),
-                         .eps = eps, .n = n, .out = mutable_floats(out), .row_begin = begin,
+    kernels_.layer_norm({.x = floats(x),
+                         .weight = floats(weight),
+                         .bias = floats(bias),
+                         .eps = eps,
+                         .n = n,
+                         .out = mutable_floats(out),
+                         .row_begin = begin,
                          .row_end = end});
   });
 }
@@ -105,8 +123,12 @@ void CpuBackend::layer_norm(const Tensor& x, const Tensor& weight, const Tensor&
 void CpuBackend::rotate(const Tensor& cosine, const Tensor& sine, const Tensor& x) {
   const int64_t row = x.dim(1) * x.dim(2);
   pool_.parallel_for(x.dim(0), row_grain(row), [&](int64_t begin, int64_t end, int) {
-    kernels_.rotate({.cosine = floats(cosine), .sine = floats(sine), .heads = x.dim(1),
-                     .half = x.dim(2) / 2, .x = mutable_floats(x), .token_begin = begin,
+    kernels_.rotate({.cosine = floats(cosine),
+                     .sine = floats(sine),
+                     .heads = x.dim(1),
+                     .half = x.dim(2) / 2,
+                     .x = mutable_floats(x),
+                     .token_begin = begin,
                      .token_end = end});
   });
 }
@@ -144,22 +166,35 @@ void CpuBackend::attention(const AttentionArgs& args, const Tensor& out) {
     if (static_cast<int64_t>(own.size()) < scratch) own.resize(static_cast<size_t>(scratch));
     for (int64_t task = begin; task < end; ++task) {
       const int64_t token = task % blocks * block;
-      kernels_.attention({.query = floats(args.query), .tokens = tokens, .heads = heads,
-                          .keys = floats(kv.keys), .values = floats(kv.values),
-                          .kv_heads = kv.heads, .head_dim = kv.head_dim,
+      kernels_.attention({.query = floats(args.query),
+                          .tokens = tokens,
+                          .heads = heads,
+                          .keys = floats(kv.keys),
+                          .values = floats(kv.values),
+                          .kv_heads = kv.heads,
+                          .head_dim = kv.head_dim,
                           .value_stride = value_stride(kv.head_dim),
-                          .capacity = round_up(kv.capacity, kLanes), .length = kv.length,
-                          .first_position = args.first_position, .causal = args.causal,
-                          .scale = args.scale, .out = mutable_floats(out),
-                          .kv_head = task / blocks, .token_begin = token,
-                          .token_end = std::min(tokens, token + block), .scratch = own.data()});
+                          .capacity = round_up(kv.capacity, kLanes),
+                          .length = kv.length,
+                          .first_position = args.first_position,
+                          .causal = args.causal,
+                          .scale = args.scale,
+                          .out = mutable_floats(out),
+                          .kv_head = task / blocks,
+                          .token_begin = token,
+                          .token_end = std::min(tokens, token + block),
+                          .scratch = own.data()});
     }
   });
 }
 
 void CpuBackend::pointwise(Pointwise op, const Tensor& a, const Tensor& b, const Tensor& out) {
-  const PointwiseArgs args{.op = op, .a = floats(a), .b = b.empty() ? nullptr : floats(b),
-                           .out = mutable_floats(out), .begin = 0, .end = 0};
+  const PointwiseArgs args{.op = op,
+                           .a = floats(a),
+                           .b = b.empty() ? nullptr : floats(b),
+                           .out = mutable_floats(out),
+                           .begin = 0,
+                           .end = 0};
   pool_.parallel_for(out.numel(), kWorthSharing, [&](int64_t begin, int64_t end, int) {
     PointwiseArgs part = args;
     part.begin = begin;
@@ -190,8 +225,8 @@ void CpuBackend::add_second_moment(const Tensor& x, const Tensor& out) {
   // A panel's work grows with its number: each loop index takes one from either end.
   pool_.parallel_for(ceil_div(panels, 2), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      MomentArgs args{.x = floats(x), .rows = x.dim(0), .n = x.dim(1), .out = mutable_floats(out),
-                      .panel = i};
+      MomentArgs args{
+          .x = floats(x), .rows = x.dim(0), .n = x.dim(1), .out = mutable_floats(out), .panel = i};
       kernels_.add_second_moment(args);
       args.panel = panels - 1 - i;
       if (args.panel != i) kernels_.add_second_moment(args);
@@ -200,8 +235,12 @@ void CpuBackend::add_second_moment(const Tensor& x, const Tensor& out) {
 }
 
 void CpuBackend::add_abs_sum(const Tensor& x, const Tensor& out) {
-  kernels_.add_abs_sum({.x = floats(x), .rows = x.dim(0), .n = x.dim(1),
-                        .out = mutable_floats(out), .begin = 0, .end = x.dim(1)});
+  kernels_.add_abs_sum({.x = floats(x),
+                        .rows = x.dim(0),
+                        .n = x.dim(1),
+                        .out = mutable_floats(out),
+                        .begin = 0,
+                        .end = x.dim(1)});
 }
 
 double CpuBackend::dot(const Tensor& a, const Tensor& b) {

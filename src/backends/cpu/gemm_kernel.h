@@ -3,8 +3,8 @@
 //     out[r, n] = Σ_k x[r, k] w[n, k]           one chain of FMAs per element, k ascending
 //
 // Many rows: a block of 256 columns of one panel is unpacked to floats in L1, then multiplied with
-// kRows rows at a time. One row: the weights go from memory to registers, four panels abreast so that
-// four chains hide the latency of an FMA.
+// kRows rows at a time. One row: the weights go from memory to registers, four panels abreast so
+// that four chains hide the latency of an FMA.
 #pragma once
 
 #include "backends/cpu/kernel_args.h"
@@ -143,8 +143,13 @@ void gemm_rows(const GemmArgs& a) {
           const Columns<V> columns(a.weight, panel, group);
           for (int64_t j = from; j < to; ++j) columns(j).store(block + (j - k) * kLanes);
         });
-        multiply<V>({.x = a.x + row * a.weight.in + k, .x_stride = a.weight.in, .b = block,
-                     .b_stride = kLanes, .count = end - k, .c = sums, .c_stride = kLanes,
+        multiply<V>({.x = a.x + row * a.weight.in + k,
+                     .x_stride = a.weight.in,
+                     .b = block,
+                     .b_stride = kLanes,
+                     .count = end - k,
+                     .c = sums,
+                     .c_stride = kLanes,
                      .add = k > 0},
                     rows);
       }
@@ -187,14 +192,19 @@ void gemm_format(const GemmArgs& a) {
 template <class V>
 void gemm(const GemmArgs& a) {
   switch (a.weight.format) {
-    case PanelFormat::f32: return gemm_format<V, F32Columns>(a);
-    case PanelFormat::bf16: return gemm_format<V, Bf16Columns>(a);
-    case PanelFormat::int8: return gemm_format<V, Int8Columns>(a);
-    case PanelFormat::int4: return gemm_format<V, Int4Columns>(a);
+    case PanelFormat::f32:
+      return gemm_format<V, F32Columns>(a);
+    case PanelFormat::bf16:
+      return gemm_format<V, Bf16Columns>(a);
+    case PanelFormat::int8:
+      return gemm_format<V, Int8Columns>(a);
+    case PanelFormat::int4:
+      return gemm_format<V, Int4Columns>(a);
   }
 }
 
-// out[m, n] += Σ_t x[t, m] x[t, n] for the 16 columns n of one panel and every m up to the diagonal.
+// out[m, n] += Σ_t x[t, m] x[t, n] for the 16 columns n of one panel and every m up to the
+// diagonal.
 template <class V, int kRows>
 inline void moment_rows(const MomentArgs& a, int64_t m, int64_t lanes) {
   V sum[kRows];

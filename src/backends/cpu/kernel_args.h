@@ -1,19 +1,20 @@
 // kernel_args.h: what the CPU kernels are handed: plain pointers and sizes.
 //
-// This file and the kernels include nothing else of ours, and their functions are templates over the
-// vector type or static: an inline function shared with ordinary code could survive linking in its
-// AVX-512 form.
+// This file and the kernels include nothing else of ours, and their functions are templates over
+// the vector type or static: an inline function shared with ordinary code could survive linking in
+// its AVX-512 form.
 //
-// Weights are stored in panels of 16 output features, so that one vector holds the same column of 16
-// rows. Every output element is one chain of fused multiply-adds over k = 0, 1, 2, ...: its value
-// depends neither on the number of rows computed together, nor on threads, nor on the vector width.
+// Weights are stored in panels of 16 output features, so that one vector holds the same column of
+// 16 rows. Every output element is one chain of fused multiply-adds over k = 0, 1, 2, ...: its
+// value depends neither on the number of rows computed together, nor on threads, nor on the vector
+// width.
 #pragma once
 
 #include <cstdint>
 
 namespace squint::cpu {
 
-inline constexpr int64_t kLanes = 16;      // output features in a panel, floats in a vector
+inline constexpr int64_t kLanes = 16;       // output features in a panel, floats in a vector
 inline constexpr int64_t kBlockRows = 256;  // rows of x that share one unpacked block of weights
 inline constexpr int64_t kBlockCols = 256;  // columns of that block: 16 KiB, half of the L1 cache
 
@@ -27,11 +28,11 @@ enum class PanelFormat : uint8_t {
 struct Panels {
   PanelFormat format;
   const void* values;
-  const float* scales;        // [panels][groups][16], integer formats only
-  const float* zeros;         // [panels][groups][16], in the offset codes' terms (8 or 128 if symmetric)
+  const float* scales;  // [panels][groups][16], integer formats only
+  const float* zeros;   // [panels][groups][16], in the offset codes' terms (8 or 128 if symmetric)
   int64_t in;
   int64_t out;
-  int64_t group_columns;      // in for dense formats
+  int64_t group_columns;  // in for dense formats
 };
 
 struct GemmArgs {
@@ -60,7 +61,7 @@ struct AttentionTask {
   int64_t first_position;
   bool causal;
   float scale;
-  float* out;      // [tokens, heads, head_dim]
+  float* out;       // [tokens, heads, head_dim]
   int64_t kv_head;  // this task
   int64_t token_begin;
   int64_t token_end;
@@ -126,13 +127,13 @@ struct QuantizeArgs {
   float lowest;
   float highest;
   bool symmetric;
-  int steps;               // ranges tried; 1 is min/max
-  const float* errors;     // [32768]: round(|e|^2.4) by the bf16 bits of |e|, when steps > 1
-  int8_t* codes;           // [rows, in]
-  uint16_t* scales;        // bf16 [rows, groups]
-  int8_t* zeros;           // [rows, groups]
-  uint32_t improved;       // out: bit i says that some group improved at step i
-  float* error;            // quantization_error: f32 [rows, in]
+  int steps;            // ranges tried; 1 is min/max
+  const float* errors;  // [32768]: round(|e|^2.4) by the bf16 bits of |e|, when steps > 1
+  int8_t* codes;        // [rows, in]
+  uint16_t* scales;     // bf16 [rows, groups]
+  int8_t* zeros;        // [rows, groups]
+  uint32_t improved;    // out: bit i says that some group improved at step i
+  float* error;         // quantization_error: f32 [rows, in]
   int64_t row_begin;
   int64_t row_end;
 };

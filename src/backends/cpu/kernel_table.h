@@ -25,9 +25,15 @@ struct KernelTable {
   void (*quantization_error)(const QuantizeArgs&);
 };
 
-namespace scalar { extern const KernelTable kTable; }
-namespace avx2 { extern const KernelTable kTable; }
-namespace avx512 { extern const KernelTable kTable; }
+namespace scalar {
+extern const KernelTable kTable;
+}
+namespace avx2 {
+extern const KernelTable kTable;
+}
+namespace avx512 {
+extern const KernelTable kTable;
+}
 
 // Every table in this build, best first, as measured in benchmarks/results/.
 std::span<const KernelTable* const> kernel_tables();

@@ -51,12 +51,8 @@ struct Lanes {
   static Lanes fma(Lanes x, Lanes y, Lanes z) {
     return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
   }
-  static Lanes min(Lanes x, Lanes y) {
-    return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
-  }
-  static Lanes max(Lanes x, Lanes y) {
-    return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
-  }
+  static Lanes min(Lanes x, Lanes y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+  static Lanes max(Lanes x, Lanes y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
   Lanes abs() const {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return {_mm256_andnot_ps(sign, a), _mm256_andnot_ps(sign, b)};

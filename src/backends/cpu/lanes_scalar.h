@@ -1,7 +1,7 @@
 // lanes_scalar.h: sixteen floats in an array, for machines without AVX2.
 //
-// Multiply-add rounds twice here, since these machines may lack the fused instruction: results agree
-// with the other tables to float32 rounding, not bit for bit.
+// Multiply-add rounds twice here, since these machines may lack the fused instruction: results
+// agree with the other tables to float32 rounding, not bit for bit.
 #pragma once
 
 #include <bit>

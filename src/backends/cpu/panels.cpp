@@ -93,8 +93,7 @@ std::shared_ptr<const PanelWeight> PanelWeight::make(const LinearWeight& weight,
       interleave(source.span<bf16>().data(), out, in, made->values_.span<bf16>().data(), threads);
     } else {
       const Tensor floats = to_f32(source);
-      interleave(floats.span<float>().data(), out, in, made->values_.span<float>().data(),
-                 threads);
+      interleave(floats.span<float>().data(), out, in, made->values_.span<float>().data(), threads);
     }
   }
   p.values = made->values_.raw();

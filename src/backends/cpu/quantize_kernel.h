@@ -99,8 +99,7 @@ inline GroupScale best_scale(QuantizeArgs& a, int64_t row, int64_t column) {
   float least = 3.4e38f;
   for (int step = 0; step < a.steps; ++step) {
     const auto p = static_cast<float>(1.0 - step / 100.0);
-    const GroupScale tried =
-        scale_of(a, round_one_to_bf16(low * p), round_one_to_bf16(high * p));
+    const GroupScale tried = scale_of(a, round_one_to_bf16(low * p), round_one_to_bf16(high * p));
     const float error = error_of<V>(a, row, column, tried);
     if (error < least) {
       least = error;

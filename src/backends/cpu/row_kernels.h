@@ -1,7 +1,7 @@
 // row_kernels.h: norms, rotary embedding, activations and sums: a pass over rows of floats.
 //
-// Sums over a row run in sixteen interleaved lanes that are added as a tree: the same value on every
-// machine with a fused multiply-add.
+// Sums over a row run in sixteen interleaved lanes that are added as a tree: the same value on
+// every machine with a fused multiply-add.
 #pragma once
 
 #include "backends/cpu/kernel_args.h"
@@ -42,8 +42,8 @@ inline float max_lanes(const V& x) {
   return part[0];
 }
 
-// e^x. x = n ln 2 + r with |r| <= ln 2 / 2, then the series of e^r to r^7, whose first left-out term
-// is below 2^-27 relative. Arguments are clamped to -87 .. 88, where float32 ends.
+// e^x. x = n ln 2 + r with |r| <= ln 2 / 2, then the series of e^r to r^7, whose first left-out
+// term is below 2^-27 relative. Arguments are clamped to -87 .. 88, where float32 ends.
 template <class V>
 inline V exponential(const V& x) {
   const V clamped = V::min(V::max(x, V::set1(-87.0f)), V::set1(88.0f));
@@ -149,9 +149,12 @@ template <class V>
 inline V pointwise_value(const PointwiseArgs& a, int64_t i, int64_t left) {
   const V x = load_part<V>(a.a + i, left);
   switch (a.op) {
-    case Pointwise::swiglu: return gated(x, x) * load_part<V>(a.b + i, left);
-    case Pointwise::add: return load_part<V>(a.out + i, left) + x;
-    case Pointwise::gelu_tanh: break;
+    case Pointwise::swiglu:
+      return gated(x, x) * load_part<V>(a.b + i, left);
+    case Pointwise::add:
+      return load_part<V>(a.out + i, left) + x;
+    case Pointwise::gelu_tanh:
+      break;
   }
   // 2 sqrt(2/pi) (x + 0.044715 x³)
   const V cubic = V::fma(x * x * x, V::set1(0.044715f), x);

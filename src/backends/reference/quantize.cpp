@@ -52,8 +52,8 @@ void search_ranges(std::span<const bf16> weight, int64_t columns, const Quantiza
     bool improved = false;
     for (size_t g = 0; g < ranges.size(); ++g) {
       const Range tried{round_to_bf16(whole[g].low * p), round_to_bf16(whole[g].high * p)};
-      const auto group = weight.subspan(g * static_cast<size_t>(columns),
-                                        static_cast<size_t>(columns));
+      const auto group =
+          weight.subspan(g * static_cast<size_t>(columns), static_cast<size_t>(columns));
       const float error = error_of(group, group_parameters(tried.low, tried.high, scheme), scheme);
       if (error < best[g]) {
         best[g] = error;

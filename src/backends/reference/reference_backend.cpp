@@ -45,11 +45,14 @@ int64_t ReferenceBackend::kv_bytes(int64_t heads, int64_t head_dim, int64_t capa
 }
 
 // keys, values [capacity, heads, head_dim]
-KvLayer ReferenceBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads,
-                                  int64_t head_dim, int64_t capacity) {
+KvLayer ReferenceBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
+                                  int64_t capacity) {
   const Tensor both(std::move(storage), 0, DType::f32, {2, capacity, heads, head_dim});
-  return {.keys = both.rows(0, 1), .values = both.rows(1, 1), .heads = heads,
-          .head_dim = head_dim, .capacity = capacity};
+  return {.keys = both.rows(0, 1),
+          .values = both.rows(1, 1),
+          .heads = heads,
+          .head_dim = head_dim,
+          .capacity = capacity};
 }
 
 // y[t, r] = Σ_k x[t, k] W[r, k] + b[r]

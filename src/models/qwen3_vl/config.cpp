@@ -21,8 +21,8 @@ struct Section {
   int64_t size(std::string_view key, int64_t limit) const {
     const int64_t value = int_member(values, key, where);
     if (value < 1 || value > limit) {
-      throw Error(ErrorCode::bad_input, fmt::format("{}: \"{}\" should be 1 to {}, but is {}",
-                                                    where, key, limit, value));
+      throw Error(ErrorCode::bad_input,
+                  fmt::format("{}: \"{}\" should be 1 to {}, but is {}", where, key, limit, value));
     }
     return value;
   }
@@ -54,7 +54,8 @@ std::array<int64_t, 3> parse_mrope(const Section& rope, int64_t frequencies) {
   for (size_t i = 0; i < out.size(); ++i) {
     if (!section[i].is_number_integer() || section[i] < 0 || section[i] > frequencies) {
       contradiction(rope.where, fmt::format("\"mrope_section\" should hold numbers from 0 to {}, "
-                                            "but is {}", frequencies, section.dump()));
+                                            "but is {}",
+                                            frequencies, section.dump()));
     }
     out[i] = section[i].get<int64_t>();
     sum += out[i];
@@ -83,8 +84,10 @@ TextConfig parse_text(const Section& s) {
     contradiction(s.where, "\"rms_norm_eps\" should be above 0 and below 1");
   }
   if (c.heads % c.kv_heads != 0 || c.heads / c.kv_heads > 32) {
-    contradiction(s.where, fmt::format("{} attention heads should be 1 to 32 times the {} key/value "
-                                       "heads", c.heads, c.kv_heads));
+    contradiction(s.where,
+                  fmt::format("{} attention heads should be 1 to 32 times the {} key/value "
+                              "heads",
+                              c.heads, c.kv_heads));
   }
   if (c.head_dim % 2 != 0) contradiction(s.where, "\"head_dim\" should be even");
   // Published: rope_scaling beside rope_theta. Newer: rope_parameters with rope_theta inside.
@@ -113,19 +116,22 @@ VisionConfig parse_vision(const Section& s) {
   c.out_hidden = s.size("out_hidden_size", kMaxWidth);
   if (c.hidden % c.heads != 0 || c.head_dim() % 4 != 0) {
     contradiction(s.where, fmt::format("\"hidden_size\" {} should be a multiple of 4 times the {} "
-                                       "heads", c.hidden, c.heads));
+                                       "heads",
+                                       c.hidden, c.heads));
   }
   const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(c.positions))));
   if (side * side != c.positions) {
     contradiction(s.where, fmt::format("\"num_position_embeddings\" {} should be a square, the "
-                                       "learned positions form a grid", c.positions));
+                                       "learned positions form a grid",
+                                       c.positions));
   }
   const Json& taps = member(s.values, "deepstack_visual_indexes", s.where);
   if (!taps.is_array()) contradiction(s.where, "\"deepstack_visual_indexes\" should be a list");
   for (const Json& tap : taps) {
     if (!tap.is_number_integer() || tap < 0 || tap >= c.depth) {
       contradiction(s.where, fmt::format("\"deepstack_visual_indexes\" should hold blocks 0 to {}, "
-                                         "but is {}", c.depth - 1, taps.dump()));
+                                         "but is {}",
+                                         c.depth - 1, taps.dump()));
     }
     c.deepstack_blocks.push_back(tap.get<int64_t>());
   }
@@ -134,13 +140,14 @@ VisionConfig parse_vision(const Section& s) {
 
 void expect_architecture(const Json& config, std::string_view where) {
   const auto it = config.find("architectures");
-  const bool known = it != config.end() && it->is_array() && !it->empty() && (*it)[0] == kArchitecture;
+  const bool known =
+      it != config.end() && it->is_array() && !it->empty() && (*it)[0] == kArchitecture;
   if (known) return;
   const std::string type = config.value("model_type", Json("?")).dump();
   throw Error(ErrorCode::unsupported,
               fmt::format("{}: \"architectures\" is {} (model_type {}); supported: {} (dense "
-                          "Qwen3-VL: 2B, 4B, 8B, 32B)", where,
-                          it == config.end() ? "missing" : it->dump(), type, kArchitecture));
+                          "Qwen3-VL: 2B, 4B, 8B, 32B)",
+                          where, it == config.end() ? "missing" : it->dump(), type, kArchitecture));
 }
 
 }  // namespace
@@ -169,8 +176,8 @@ Config parse_config(const Json& config, std::string_view where) {
   }
   if (c.vision.out_hidden != c.text.hidden) {
     contradiction(where, fmt::format("vision_config.out_hidden_size {} should equal "
-                                     "text_config.hidden_size {}", c.vision.out_hidden,
-                                     c.text.hidden));
+                                     "text_config.hidden_size {}",
+                                     c.vision.out_hidden, c.text.hidden));
   }
   if (static_cast<int64_t>(c.vision.deepstack_blocks.size()) > c.text.layers) {
     contradiction(where, "there are more deepstack features than text layers to add them to");

@@ -1,5 +1,6 @@
 // config.h: the numbers of a Qwen3-VL checkpoint, from config.json in the published spelling (4.57)
-// or the newer one (5.x) (spec qwen3-vl.md §1.5). No number has a default: a missing key is an error.
+// or the newer one (5.x) (spec qwen3-vl.md §1.5). No number has a default: a missing key is an
+// error.
 #pragma once
 
 #include <array>

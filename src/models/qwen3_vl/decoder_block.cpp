@@ -19,23 +19,34 @@ LinearShape shape_of(LinearRole role, const TextConfig& c) {
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
   switch (role) {
-    case LinearRole::q: return {"self_attn.q_proj", q, c.hidden};
-    case LinearRole::k: return {"self_attn.k_proj", kv, c.hidden};
-    case LinearRole::v: return {"self_attn.v_proj", kv, c.hidden};
-    case LinearRole::o: return {"self_attn.o_proj", c.hidden, q};
-    case LinearRole::gate: return {"mlp.gate_proj", c.intermediate, c.hidden};
-    case LinearRole::up: return {"mlp.up_proj", c.intermediate, c.hidden};
-    case LinearRole::down: break;
+    case LinearRole::q:
+      return {"self_attn.q_proj", q, c.hidden};
+    case LinearRole::k:
+      return {"self_attn.k_proj", kv, c.hidden};
+    case LinearRole::v:
+      return {"self_attn.v_proj", kv, c.hidden};
+    case LinearRole::o:
+      return {"self_attn.o_proj", c.hidden, q};
+    case LinearRole::gate:
+      return {"mlp.gate_proj", c.intermediate, c.hidden};
+    case LinearRole::up:
+      return {"mlp.up_proj", c.intermediate, c.hidden};
+    case LinearRole::down:
+      break;
   }
   return {"mlp.down_proj", c.hidden, c.intermediate};
 }
 
 std::string_view module_of(NormRole role) {
   switch (role) {
-    case NormRole::attention: return "input_layernorm";
-    case NormRole::mlp: return "post_attention_layernorm";
-    case NormRole::query: return "self_attn.q_norm";
-    case NormRole::key: break;
+    case NormRole::attention:
+      return "input_layernorm";
+    case NormRole::mlp:
+      return "post_attention_layernorm";
+    case NormRole::query:
+      return "self_attn.q_norm";
+    case NormRole::key:
+      break;
   }
   return "self_attn.k_norm";
 }
@@ -70,6 +81,19 @@ DecoderBlockWeights DecoderBlockWeights::load(const Weights& weights, const Text
     block[role] = weights.stored(norm_name(layer, role), {norm_size(role, config)});
   }
   return block;
+}
+
+void DecoderBlockWeights::expect(const Weights& weights, const TextConfig& config, int64_t layer) {
+  for (const LinearRole role : kAllLinears) {
+    const std::string name = module_name(layer, role);
+    // Packed layers are checked against their own shape when they are loaded.
+    if (weights.checkpoint().find(name + ".weight_packed") != nullptr) continue;
+    const LinearShape shape = shape_of(role, config);
+    weights.expected(name + ".weight", {shape.out, shape.in});
+  }
+  for (const NormRole role : kAllNorms) {
+    weights.expected(norm_name(layer, role), {norm_size(role, config)});
+  }
 }
 
 std::vector<SmoothGroup> smooth_groups(const TextConfig& config) {
@@ -124,8 +148,11 @@ void DecoderBlock::attend(Context& cx, const Tensor& cosine, const Tensor& sine,
     const int64_t first = s.kv->length;
     ops::append_kv(cx, keys.rows(s.begin, s.count), values.rows(s.begin, s.count), *s.kv);
     ops::attention(cx,
-                   {.query = queries.rows(s.begin, s.count), .kv = s.kv, .first_position = first,
-                    .causal = true, .scale = 1.0f / std::sqrt(static_cast<float>(d))},
+                   {.query = queries.rows(s.begin, s.count),
+                    .kv = s.kv,
+                    .first_position = first,
+                    .causal = true,
+                    .scale = 1.0f / std::sqrt(static_cast<float>(d))},
                    mixed.rows(s.begin, s.count));
   }
 }

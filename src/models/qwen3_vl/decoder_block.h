@@ -23,8 +23,8 @@ inline constexpr size_t kNormRoles = 4;
 inline constexpr std::array<LinearRole, kLinearRoles> kAllLinears = {
     LinearRole::q,    LinearRole::k,  LinearRole::v,   LinearRole::o,
     LinearRole::gate, LinearRole::up, LinearRole::down};
-inline constexpr std::array<NormRole, kNormRoles> kAllNorms = {
-    NormRole::attention, NormRole::mlp, NormRole::query, NormRole::key};
+inline constexpr std::array<NormRole, kNormRoles> kAllNorms = {NormRole::attention, NormRole::mlp,
+                                                               NormRole::query, NormRole::key};
 
 // "q_proj", as in messages and reports
 std::string_view short_name(LinearRole role);
@@ -45,6 +45,8 @@ struct DecoderBlockWeights {
   const Tensor& operator[](NormRole role) const { return norms[static_cast<size_t>(role)]; }
 
   static DecoderBlockWeights load(const Weights& weights, const TextConfig& config, int64_t layer);
+  // The same checks but for the values, which are not read: a damaged checkpoint shows at once.
+  static void expect(const Weights& weights, const TextConfig& config, int64_t layer);
 };
 
 // Dividing the source's output channels by s and multiplying the sinks' input columns by s leaves
@@ -79,9 +81,7 @@ class DecoderBlock {
                std::span<const SequenceSlice> sequences, const Tensor& hidden) const;
 
   // The prepared weight, whose address identifies it to a LinearObserver.
-  const LinearWeight& linear(LinearRole role) const {
-    return linears_[static_cast<size_t>(role)];
-  }
+  const LinearWeight& linear(LinearRole role) const { return linears_[static_cast<size_t>(role)]; }
 
  private:
   const Tensor& norm(NormRole role) const { return norms_[static_cast<size_t>(role)]; }

@@ -58,8 +58,9 @@ OutputHead::OutputHead(const Weights& weights, const Config& config, Backend& ba
     : config_(config.text),
       norm_(weights.vector(backend, "model.language_model.norm.weight", config.text.hidden)) {
   // A stored head always wins; the embedding stands in where the checkpoint has none (spec §1.5).
-  const bool stored = weights.checkpoint().find(std::string(kHeadName) + ".weight") != nullptr ||
-                      weights.checkpoint().find(std::string(kHeadName) + ".weight_packed") != nullptr;
+  const bool stored =
+      weights.checkpoint().find(std::string(kHeadName) + ".weight") != nullptr ||
+      weights.checkpoint().find(std::string(kHeadName) + ".weight_packed") != nullptr;
   if (stored || !config.tied_head) {
     head_ = backend.prepare(weights.linear(kHeadName, config_.vocab, config_.hidden));
     return;
@@ -147,8 +148,7 @@ Tensor Model::prefill(Context& cx, std::span<const Prompt> prompts) const {
     first_rows.push_back(static_cast<int64_t>(ids.size()));
     const ModelInput& input = *prompt.input;
     ids.insert(ids.end(), input.ids.begin(), input.ids.end());
-    positions.insert(positions.end(), input.positions.tokens.begin(),
-                     input.positions.tokens.end());
+    positions.insert(positions.end(), input.positions.tokens.begin(), input.positions.tokens.end());
   }
   Tensor hidden = cx.scratch.tensor({static_cast<int64_t>(ids.size()), config_.text.hidden});
   embedding_.gather(cx, ids, hidden);

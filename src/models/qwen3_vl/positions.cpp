@@ -30,7 +30,8 @@ struct Taps {
 
 Taps taps_of(int64_t i, int64_t count, int64_t side) {
   const auto last = static_cast<float>(side - 1);
-  const float source = static_cast<float>(i) * last / static_cast<float>(std::max<int64_t>(count - 1, 1));
+  const float source =
+      static_cast<float>(i) * last / static_cast<float>(std::max<int64_t>(count - 1, 1));
   const float floor = std::floor(source);
   const auto low = static_cast<int64_t>(floor);
   return {.index = {std::min(low, side - 1), std::min(low + 1, side - 1)},
@@ -113,7 +114,8 @@ RotaryTable vision_rotary(const Grid& grid, const VisionConfig& config) {
 }
 
 Tensor interpolated_positions(const Tensor& table, const Grid& grid, const VisionConfig& config) {
-  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(config.positions))));
+  const auto side =
+      static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(config.positions))));
   SQUINT_CHECK(side * side == config.positions);
   const Tensor floats = to_f32(table);
   const std::span<const float> from = floats.span<const float>();

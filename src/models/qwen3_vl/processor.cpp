@@ -14,7 +14,8 @@ text::Tokenizer load_tokenizer(const io::Checkpoint& checkpoint) {
   const std::optional<std::string> text = checkpoint.side_file("tokenizer.json");
   if (!text) {
     throw Error(ErrorCode::io, fmt::format("{}: not found; copy it from the original model, whose "
-                                           "vocabulary it holds", where));
+                                           "vocabulary it holds",
+                                           where));
   }
   return text::Tokenizer::parse(*text, where);
 }
@@ -28,7 +29,8 @@ ImageProcessorConfig load_image_config(const io::Checkpoint& checkpoint) {
   }
   throw Error(ErrorCode::io,
               fmt::format("{}: neither preprocessor_config.json nor processor_config.json found; "
-                          "copy it from the original model", checkpoint.folder().string()));
+                          "copy it from the original model",
+                          checkpoint.folder().string()));
 }
 
 }  // namespace
@@ -47,21 +49,24 @@ Processor::Processor(const io::Checkpoint& checkpoint, const Config& config)
   if (tokenizer_.size() > config.text.vocab) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: tokenizer.json has ids up to {}, the embedding {} rows; a "
-                            "tokenizer of another model?", folder, tokenizer_.size() - 1,
-                            config.text.vocab));
+                            "tokenizer of another model?",
+                            folder, tokenizer_.size() - 1, config.text.vocab));
   }
   const std::optional<int32_t> pad = tokenizer_.token_id("<|image_pad|>");
   if (!pad || *pad != config.image_token_id) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: <|image_pad|> is token {} in tokenizer.json and {} in config.json; "
-                            "a tokenizer of another model?", folder, pad ? *pad : -1,
-                            config.image_token_id));
+    throw Error(
+        ErrorCode::bad_input,
+        fmt::format("{}: <|image_pad|> is token {} in tokenizer.json and {} in config.json; "
+                    "a tokenizer of another model?",
+                    folder, pad ? *pad : -1, config.image_token_id));
   }
   if (image_config_.patch_size != config.vision.patch_size ||
       image_config_.temporal_patch_size != config.vision.temporal_patch_size ||
       image_config_.merge_size != config.vision.merge_size) {
-    throw Error(ErrorCode::bad_input, fmt::format("{}: patch sizes in config.json and the processor "
-                                                  "configuration differ", folder));
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: patch sizes in config.json and the processor "
+                            "configuration differ",
+                            folder));
   }
 }
 
@@ -85,8 +90,8 @@ ModelInput Processor::prepare(std::string_view prompt, std::vector<Patches> imag
     const size_t index = input.runs.size();
     if (index < images.size()) {
       const Grid& grid = images[index].grid;
-      input.runs.push_back({.begin = input.tokens(), .tokens = grid.h * grid.w / (merge * merge),
-                            .grid = grid});
+      input.runs.push_back(
+          {.begin = input.tokens(), .tokens = grid.h * grid.w / (merge * merge), .grid = grid});
       input.ids.insert(input.ids.end(), static_cast<size_t>(input.runs.back().tokens), id);
     } else {
       input.runs.push_back({});  // One too many: counted, then refused.
@@ -95,13 +100,15 @@ ModelInput Processor::prepare(std::string_view prompt, std::vector<Patches> imag
   if (input.runs.size() != images.size()) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("the prompt has {} image placeholders for {} images; does the text "
-                            "itself contain <|image_pad|>?", input.runs.size(), images.size()));
+                            "itself contain <|image_pad|>?",
+                            input.runs.size(), images.size()));
   }
   if (input.tokens() > config_.text.max_positions) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("the prompt has {} tokens, {} of them of images; the model was made for "
-                            "{}: use smaller images or fewer", input.tokens(), input.image_tokens(),
-                            config_.text.max_positions));
+    throw Error(
+        ErrorCode::bad_input,
+        fmt::format("the prompt has {} tokens, {} of them of images; the model was made for "
+                    "{}: use smaller images or fewer",
+                    input.tokens(), input.image_tokens(), config_.text.max_positions));
   }
   input.images = std::move(images);
   input.positions = prompt_positions(input.tokens(), input.runs, merge);

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "image/decode.h"
+#include "io/checkpoint.h"
 #include "models/qwen3_vl/config.h"
 #include "models/qwen3_vl/image_processor.h"
 #include "models/qwen3_vl/positions.h"
-#include "io/checkpoint.h"
 #include "text/tokenizer.h"
 
 namespace squint::qwen3_vl {
@@ -39,9 +39,9 @@ class Processor {
   Patches read_image(std::span<const std::byte> bytes, std::string_view where,
                      const image::DecodeOptions& options = {}) const;
 
-  // `prompt` holds one <|image_pad|> per image. `answer` follows as tokens of its own: as when it is
-  // generated, none of them reaches back into the prompt. Error(bad_input) where the numbers differ
-  // or all of it is longer than the model's positions.
+  // `prompt` holds one <|image_pad|> per image. `answer` follows as tokens of its own: as when it
+  // is generated, none of them reaches back into the prompt. Error(bad_input) where the numbers
+  // differ or all of it is longer than the model's positions.
   ModelInput prepare(std::string_view prompt, std::vector<Patches> images,
                      std::string_view answer = {}) const;
 

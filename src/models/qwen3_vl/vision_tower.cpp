@@ -39,9 +39,9 @@ VisionTower::VisionTower(const Weights& weights, const VisionConfig& config, Bac
   const int64_t v = config.hidden;
   const std::string prefix = "model.visual.";
   // A convolution whose kernel equals its stride is one matrix product over flattened patches.
-  const Tensor kernel = weights.stored(
-      prefix + "patch_embed.proj.weight",
-      {v, 3, config.temporal_patch_size, config.patch_size, config.patch_size});
+  const Tensor kernel =
+      weights.stored(prefix + "patch_embed.proj.weight",
+                     {v, 3, config.temporal_patch_size, config.patch_size, config.patch_size});
   LinearWeight embed;
   embed.out_features = v;
   embed.in_features = config.patch_values();
@@ -123,7 +123,10 @@ void VisionTower::run_block(Context& cx, const Block& block, const Tensor& cosin
   ops::append_kv(cx, k.reshaped(heads), values.reshaped(heads), kv);
   const Tensor mixed = cx.scratch.tensor({patches, v});
   ops::attention(cx,
-                 {.query = q.reshaped(heads), .kv = &kv, .first_position = 0, .causal = false,
+                 {.query = q.reshaped(heads),
+                  .kv = &kv,
+                  .first_position = 0,
+                  .causal = false,
                   .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()))},
                  mixed);
   ops::linear(cx, mixed, block.proj, out);

@@ -24,8 +24,10 @@ bool is_finite(const Tensor& tensor) {
       return all_finite<uint16_t>(tensor, 0x7f80);
     case DType::f16:
       return all_finite<uint16_t>(tensor, 0x7c00);
-    default:
+    case DType::f32:
       return all_finite<uint32_t>(tensor, 0x7f800000);
+    default:
+      return true;
   }
 }
 
@@ -41,7 +43,7 @@ Weights::Weights(const io::Checkpoint& checkpoint)
       quantization_(io::find_quantization_config(
           checkpoint.config(), (checkpoint.folder() / io::kConfigFileName).string())) {}
 
-Tensor Weights::stored(const std::string& name, const Shape& shape) const {
+Tensor Weights::expected(const std::string& name, const Shape& shape) const {
   const Tensor tensor = checkpoint_.get(name);
   const auto where = [&] { return place(checkpoint_, name); };
   if (!(tensor.shape() == shape)) {
@@ -55,11 +57,19 @@ Tensor Weights::stored(const std::string& name, const Shape& shape) const {
     throw Error(ErrorCode::bad_input, fmt::format("{} is {}, expected BF16, F16 or F32", where(),
                                                   squint::name(tensor.dtype())));
   }
-  if (!is_finite(tensor)) {
-    throw Error(
-        ErrorCode::bad_input,
-        fmt::format("{} holds NaN or infinity; a damaged file or a diverged training?", where()));
-  }
+  return tensor;
+}
+
+void Weights::expect_finite(const std::string& name) const {
+  if (is_finite(checkpoint_.get(name))) return;
+  throw Error(ErrorCode::bad_input,
+              fmt::format("{} holds NaN or infinity; a damaged file or a diverged training?",
+                          place(checkpoint_, name)));
+}
+
+Tensor Weights::stored(const std::string& name, const Shape& shape) const {
+  Tensor tensor = expected(name, shape);
+  expect_finite(name);
   return tensor;
 }
 

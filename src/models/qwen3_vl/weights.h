@@ -1,7 +1,7 @@
 // weights.h: a checkpoint's tensors by role, checked against the configuration before use.
 //
-// Every accessor throws Error(bad_input) naming the tensor, its file, what was expected and what was
-// found: absent, wrong shape, wrong dtype, NaN or infinity.
+// Every accessor throws Error(bad_input) naming the tensor, its file, what was expected and what
+// was found: absent, wrong shape, wrong dtype, NaN or infinity.
 #pragma once
 
 #include <optional>
@@ -22,6 +22,10 @@ class Weights {
   const io::Checkpoint& checkpoint() const { return checkpoint_; }
   const std::optional<io::QuantizationConfig>& quantization() const { return quantization_; }
 
+  // Presence, shape and dtype, without reading the values.
+  Tensor expected(const std::string& name, const Shape& shape) const;
+  // Throws where a value is not finite; integers always are.
+  void expect_finite(const std::string& name) const;
   // As stored (bf16, f16 or f32), finite.
   Tensor stored(const std::string& name, const Shape& shape) const;
   // In float32 on the backend's device.
