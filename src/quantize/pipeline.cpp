@@ -329,8 +329,12 @@ class Run {
 }  // namespace
 
 QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend) {
-  check_options(options);
-  return Run(options, backend).run();
+  // "out", "./out" and "out/" are one folder, with one journal beside it.
+  QuantizeOptions normal = options;
+  normal.output = fs::absolute(options.output).lexically_normal();
+  if (!normal.output.has_filename()) normal.output = normal.output.parent_path();
+  check_options(normal);
+  return Run(normal, backend).run();
 }
 
 }  // namespace squint

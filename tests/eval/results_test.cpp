@@ -259,7 +259,7 @@ TEST_F(Writer, RefusesWhatIsNoFile) {
   failure(ErrorCode::io, [&] { ResultsWriter writer(folder_.path(), example_header()); });
   failure(ErrorCode::io, [&] { ResultsWriter writer(folder_.path() / "no/r", example_header()); });
   failure(ErrorCode::io, [&] { ResultsWriter writer("/dev/null", example_header()); });
-  failure(ErrorCode::io, [&] { read_results(folder_.path()); });
+  failure(ErrorCode::bad_input, [&] { read_results(folder_.path()); });
   failure(ErrorCode::io, [&] { read_results(path_); });
 }
 
