@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/runner.h"
+#include "io/fingerprint.h"
 #include "squint/engine.h"
 #include "squint/error.h"
 #include "squint/ocrbench.h"
@@ -33,6 +34,7 @@ Json header_of(const EvaluateOptions& options, const Engine& engine, Backend& ba
             {"max_tokens", options.max_tokens}}},
           {"model_name", std::filesystem::weakly_canonical(options.model).filename().string()},
           {"model_bytes", engine.weight_bytes()},
+          {"model_fingerprint", io::fingerprint(io::Checkpoint::open(options.model))},
           {"precision", "exact"},
           {"about",
            {{"squint", kVersion},

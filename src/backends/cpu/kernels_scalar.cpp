@@ -1,27 +1,8 @@
-// kernels_scalar.cpp: built for the machine every build is for; reached only through its table.
-#include "backends/cpu/attention_kernel.h"
-#include "backends/cpu/gemm_kernel.h"
-#include "backends/cpu/kernel_table.h"
 #include "backends/cpu/lanes_scalar.h"
-#include "backends/cpu/quantize_kernel.h"
-#include "backends/cpu/row_kernels.h"
+#include "backends/cpu/make_kernel_table.h"
 
 namespace squint::cpu::scalar {
 
-const KernelTable kTable = {
-    .name = "scalar",
-    .required = {},
-    .gemm = cpu::gemm<Lanes>,
-    .attention = cpu::attention<Lanes>,
-    .rms_norm = cpu::rms_norm<Lanes>,
-    .layer_norm = cpu::layer_norm<Lanes>,
-    .rotate = cpu::rotate<Lanes>,
-    .pointwise = cpu::pointwise<Lanes>,
-    .add_second_moment = cpu::add_second_moment<Lanes>,
-    .add_abs_sum = cpu::add_abs_sum<Lanes>,
-    .dot = cpu::dot<Lanes>,
-    .quantize = cpu::quantize<Lanes>,
-    .quantization_error = cpu::quantization_error<Lanes>,
-};
+constinit const KernelTable kTable = make_kernel_table<Lanes>("scalar", {});
 
 }  // namespace squint::cpu::scalar
