@@ -1,6 +1,7 @@
 // command.h: what every command gets and gives.
 #pragma once
 
+#include <cstdint>
 #include <stop_token>
 #include <string>
 
@@ -14,12 +15,12 @@ namespace squint::cli {
 
 // Exit codes, the same for every command.
 enum ExitCode : int {
-  kOk = 0,
-  kFailed = 1,
-  kWrongUsage = 2,
-  kWrongInput = 3,
-  kInterrupted = 4,
-  kRegression = 10,  // report: the second model lost more than the margin allows
+  ok = 0,
+  failed = 1,
+  wrong_usage = 2,
+  wrong_input = 3,
+  interrupted = 4,
+  regression = 10,  // report: the second model may have lost more than the margin allows
 };
 
 // Options that all commands which compute share.
@@ -30,10 +31,14 @@ struct DeviceOptions {
   BackendPtr open() const { return open_backend(backend); }
 };
 
+// For CLI::Option::check, of names of files and folders: what is wrong with the value, or nothing.
+// An empty one mostly comes from a shell variable that is not set.
+std::string refuse_empty(const std::string& name);
+
 // Filled by the command that ran.
 struct Outcome {
   std::stop_token stop;  // set by Ctrl-C
-  int exit_code = kOk;
+  int exit_code = ok;
 };
 
 void add_inspect(CLI::App& app, Outcome& outcome);

@@ -28,7 +28,7 @@ InterruptWatch::InterruptWatch() {
       int signal = 0;
       sigwait(&signals, &signal);
       if (signal == SIGUSR2) return;
-      if (asked > 0) _exit(kInterrupted);
+      if (asked > 0) _exit(interrupted);
       source_.request_stop();
     }
   });

@@ -19,17 +19,17 @@ namespace {
 int exit_code_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::usage:
-      return kWrongUsage;
+      return wrong_usage;
     case ErrorCode::bad_input:
     case ErrorCode::unsupported:
     case ErrorCode::io:
-      return kWrongInput;
+      return wrong_input;
     case ErrorCode::interrupted:
-      return kInterrupted;
+      return interrupted;
     case ErrorCode::out_of_memory:
       break;
   }
-  return kFailed;
+  return failed;
 }
 
 // CLI11 only says that a command is required, even where one was given that it does not know.
@@ -39,6 +39,14 @@ std::string unknown_command(const CLI::App& app) {
   const bool has_commands = !command->get_subcommands({}).empty();
   const std::vector<std::string> unknown = command->remaining();
   return has_commands && !unknown.empty() ? unknown.front() : "";
+}
+
+// Whether something printed did not arrive. Buffered text only shows it when it is flushed.
+bool lost_output() { return std::fflush(stdout) != 0 || std::ferror(stdout) != 0; }
+
+int report_lost_output() {
+  fmt::print(stderr, "error: standard output: cannot be written; is the disk full?\n");
+  return wrong_input;
 }
 
 int run(int argc, char** argv) {
@@ -64,24 +72,28 @@ int run(int argc, char** argv) {
       fmt::print(stderr, "{}: unknown command or option\nRun with --help for more information.\n",
                  unknown);
     }
-    return kWrongUsage;
+    return wrong_usage;
   } catch (const CLI::ParseError& e) {
     // --help and --version come here too, with code 0.
-    return app.exit(e) == 0 ? kOk : kWrongUsage;
+    if (app.exit(e) != 0) return wrong_usage;
+    return lost_output() ? report_lost_output() : ok;
   } catch (const Error& e) {
     fmt::print(stderr, "{}{}\n", e.code() == ErrorCode::interrupted ? "" : "error: ", e.what());
     return exit_code_of(e.code());
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "error: out of memory\n");
-    return kFailed;
+    return failed;
   } catch (const std::exception& e) {
+    if (lost_output()) return report_lost_output();
     fmt::print(stderr, "error: {}\n", e.what());
-    return kFailed;
+    return failed;
   }
-  return outcome.exit_code;
+  return lost_output() ? report_lost_output() : outcome.exit_code;
 }
 
 }  // namespace
 }  // namespace squint::cli
 
+// What escapes is memory running out while an error is printed.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) { return squint::cli::run(argc, argv); }

@@ -46,9 +46,11 @@ void add_compare(CLI::App& app, Outcome& outcome) {
                                          "How far one model's predictions are from "
                                          "another's");
   command->footer("Example:\n  squint compare models/reader out/reader-w4a16 --data data/synthocr");
-  command->add_option("BASE", c.base, "the original model")->required();
-  command->add_option("OTHER", c.other, "what was made from it")->required();
-  command->add_option("--data", c.data, "folder with OCRBench.json and the images")->required();
+  command->add_option("BASE", c.base, "the original model")->required()->check(refuse_empty);
+  command->add_option("OTHER", c.other, "what was made from it")->required()->check(refuse_empty);
+  command->add_option("--data", c.data, "folder with OCRBench.json and the images")
+      ->required()
+      ->check(refuse_empty);
   command->add_option("--limit", c.limit, "the first N rows only; 0: all")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", options->json, "for machines");

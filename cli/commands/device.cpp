@@ -13,4 +13,8 @@ void DeviceOptions::add_to(CLI::App& app) {
   app.add_option("--cpu-kernels", backend.kernels, "force a kernel table: avx512, avx2, scalar");
 }
 
+std::string refuse_empty(const std::string& name) {
+  return name.empty() ? "expected the name of a file or folder, found an empty one" : "";
+}
+
 }  // namespace squint::cli

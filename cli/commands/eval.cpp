@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <memory>
 
 #include "command.h"
@@ -35,13 +36,13 @@ void run(Options& options, Outcome& outcome) {
                "interrupted after {} of {} rows, which are kept in {}: the same command "
                "continues\n",
                p.done, p.total, e.results.string());
-    outcome.exit_code = kInterrupted;
+    outcome.exit_code = interrupted;
     return;
   }
   fmt::print("{} of {} right{}; {} s; {}\n", p.hits, p.total,
-             p.errors > 0 ? fmt::format(", {} failed", p.errors) : "",
-             static_cast<int64_t>(p.elapsed_s + 0.5), e.results.string());
-  if (p.errors > 0) outcome.exit_code = kFailed;
+             p.errors > 0 ? fmt::format(", {} failed", p.errors) : "", std::llround(p.elapsed_s),
+             e.results.string());
+  if (p.errors > 0) outcome.exit_code = failed;
 }
 
 }  // namespace
@@ -56,9 +57,13 @@ void add_eval(CLI::App& app, Outcome& outcome) {
       "Example:\n  squint eval ocrbench models/reader --data data/synthocr -o "
       "out/reader.jsonl\n\nInterrupted, the same command continues; finished rows are "
       "not asked again.");
-  command->add_option("MODEL", e.model, "checkpoint folder")->required();
-  command->add_option("--data", e.data, "folder with OCRBench.json and the images")->required();
-  command->add_option("-o,--output", e.results, "results file, one JSON line per row")->required();
+  command->add_option("MODEL", e.model, "checkpoint folder")->required()->check(refuse_empty);
+  command->add_option("--data", e.data, "folder with OCRBench.json and the images")
+      ->required()
+      ->check(refuse_empty);
+  command->add_option("-o,--output", e.results, "results file, one JSON line per row")
+      ->required()
+      ->check(refuse_empty);
   command->add_option("--limit", e.limit, "the first N rows only; 0: all")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--max-tokens", e.max_tokens, "of an answer")

@@ -20,7 +20,9 @@ void add_inspect(CLI::App& app, Outcome&) {
                                          "What is in a checkpoint, and what quantizing "
                                          "would change");
   command->footer("Example:\n  squint inspect models/reader");
-  command->add_option("MODEL", options->model, "checkpoint folder")->required();
+  command->add_option("MODEL", options->model, "checkpoint folder")
+      ->required()
+      ->check(refuse_empty);
   command->add_flag("--json", options->json, "for machines");
   command->callback([options] {
     const Inspection found = inspect(options->model);

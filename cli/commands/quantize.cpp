@@ -62,10 +62,16 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       "Example:\n  squint quantize models/reader --calibration data/calibration -o "
       "out/reader-w4a16\n\nInterrupted, the same command continues after the last "
       "finished layer.");
-  command->add_option("MODEL", q.model, "checkpoint folder in BF16")->required();
-  command->add_option("-o,--output", q.output, "folder to write; must not exist")->required();
-  command->add_option("--calibration", q.calibration,
-                      "calibration.jsonl, or a folder with it (rtn needs none)");
+  command->add_option("MODEL", q.model, "checkpoint folder in BF16")
+      ->required()
+      ->check(refuse_empty);
+  command->add_option("-o,--output", q.output, "folder to write; must be absent or empty")
+      ->required()
+      ->check(refuse_empty);
+  command
+      ->add_option("--calibration", q.calibration,
+                   "calibration.jsonl, or a folder with it (rtn needs none)")
+      ->check(refuse_empty);
   command->add_option("--rows", q.rows, "use the first N calibration rows; 0: all")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--method", q.method, "awq, or rtn: plain rounding")

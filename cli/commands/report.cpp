@@ -29,7 +29,7 @@ void run(const Options& options, Outcome& outcome) {
                report.to_text(
                    {.width = terminal_width(), .color = use_color(), .max_rows = options.rows}));
   }
-  if (!report.passed()) outcome.exit_code = kRegression;
+  if (!report.passed()) outcome.exit_code = regression;
 }
 
 }  // namespace
@@ -40,13 +40,18 @@ void add_report(CLI::App& app, Outcome& outcome) {
   command->footer(
       "Example:\n  squint report out/reader.jsonl out/reader-w4a16.jsonl\n\nExit code 10: "
       "the second run may have lost more than the margin.");
-  command->add_option("RESULTS", options->results, "results file of squint eval")->required();
-  command->add_option("OTHER", options->other, "a second one, compared with the first");
+  command->add_option("RESULTS", options->results, "results file of squint eval")
+      ->required()
+      ->check(refuse_empty);
+  command->add_option("OTHER", options->other, "a second one, compared with the first")
+      ->check(refuse_empty);
   command->add_flag("--json", options->json, "for machines");
   command->add_option("--margin", options->report.margin, "points of 1000 that OTHER may lose")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--seed", options->report.seed, "of the bootstrap")->capture_default_str();
+  command->add_option("--seed", options->report.seed, "of the bootstrap")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--rows", options->rows, "rows shown in each list")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -78,14 +78,17 @@ void run(const Options& options, const Outcome& outcome) {
       engine.generate(request, options.json ? Engine::OnText{} : print, outcome.stop);
   if (options.json) return print_json(done, request.sampling);
   fmt::print("\n");
+  // Drawn after the first token, which the prefill gives: the end token counts, it took as long.
+  const auto steps =
+      static_cast<double>(done.ids.size()) - (done.finish == FinishReason::length ? 1 : 0);
   const double seconds = done.ms_decode / 1e3;
   fmt::print(stderr,
              "{} prompt tokens ({} of images), {} in the answer{}; weights {}, images {:.0f} ms, "
-             "prefill {:.0f} ms, {:.0f} tokens/s\n",
+             "prefill {:.0f} ms{}\n",
              done.prompt_tokens, done.image_tokens, done.ids.size(),
              done.finish == FinishReason::length ? " (cut off; see --max-tokens)" : "",
              bytes_text(engine.weight_bytes()), done.ms_images, done.ms_prefill,
-             seconds > 0 ? static_cast<double>(done.ids.size()) / seconds : 0);
+             steps > 0 && seconds > 0 ? fmt::format(", {:.0f} tokens/s", steps / seconds) : "");
 }
 
 }  // namespace
@@ -97,10 +100,13 @@ void add_run(CLI::App& app, Outcome& outcome) {
       "Example:\n  squint run models/reader --image a.png \"What is written in the "
       "image?\"\n\nSampling follows the model's generation_config.json; --temperature 0 "
       "is greedy.\nThe same seed gives the same answer.");
-  command->add_option("MODEL", options->model, "checkpoint folder")->required();
+  command->add_option("MODEL", options->model, "checkpoint folder")
+      ->required()
+      ->check(refuse_empty);
   command->add_option("QUESTION", options->question, "what to ask")->required();
   command->add_option("--image", options->images, "an image file; may be given several times")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->check(refuse_empty);
   command->add_option("--system", options->system, "a system message");
   command->add_option("--max-tokens", options->max_tokens, "of the answer")
       ->check(CLI::PositiveNumber)
@@ -110,7 +116,9 @@ void add_run(CLI::App& app, Outcome& outcome) {
   command->add_option("--top-k", options->top_k, "draw from the K likeliest; 0: all");
   command->add_option("--repetition-penalty", options->repetition_penalty, "1: none");
   command->add_option("--presence-penalty", options->presence_penalty, "0: none");
-  command->add_option("--seed", options->seed, "of the draw")->capture_default_str();
+  command->add_option("--seed", options->seed, "of the draw")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_flag("--json", options->json, "for machines: one object when done");
   options->device.add_to(*command);
   command->callback([options, &outcome] { run(*options, outcome); });

@@ -3,8 +3,8 @@
 //     auto backend = squint::open_backend();
 //     squint::Engine engine("models/reader", *backend);
 //     squint::Request request;
-//     request.turns = {{.role = "user", .text = "What is written?", .images = {{.path =
-//     "a.jpg"}}}}; squint::Completion answer = engine.generate(request);
+//     request.turns = {{.text = "What is written?", .images = {{.path = "a.jpg"}}}};
+//     squint::Completion answer = engine.generate(request);
 #pragma once
 
 #include <cstdint>
@@ -81,9 +81,9 @@ class Engine {
   // Throws Error(interrupted) when asked to stop, Error(bad_input) for an unreadable image or a
   // prompt that is too long.
   Completion generate(const Request& request, const OnText& on_text = {},
-                      std::stop_token stop = {});
+                      const std::stop_token& stop = {});
 
-  // Bytes that this engine holds beside the mapped file, and what a prompt adds.
+  // Bytes of the checkpoint's tensors, and what a prompt adds.
   int64_t weight_bytes() const;
   int64_t cache_bytes(int64_t tokens) const;
 

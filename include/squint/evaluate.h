@@ -42,7 +42,8 @@ class EvaluationReport {
   std::string changes_jsonl() const;
 
   bool is_comparison() const;
-  // False for a comparison whose interval of the difference reaches -margin.
+  // False for a comparison whose interval of the difference reaches -margin, or whose candidate has
+  // not answered all of its rows.
   bool passed() const;
 
  private:

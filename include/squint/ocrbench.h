@@ -12,12 +12,12 @@
 namespace squint {
 
 struct EvaluateProgress {
-  int64_t done = 0;
-  int64_t total = 0;
+  int64_t done = 0;     // rows in the results file
+  int64_t total = 0;    // rows of the run
   int64_t resumed = 0;  // of done: finished by an earlier run
   int64_t hits = 0;
   int64_t errors = 0;
-  double elapsed_s = 0;
+  double elapsed_s = 0;  // of this process
 };
 
 struct EvaluateOptions {

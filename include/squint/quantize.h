@@ -21,7 +21,7 @@ enum class QuantizeMethod : uint8_t {
 enum class RangeObserver : uint8_t { minmax, mse };
 
 struct QuantizeProgress {
-  std::string phase;  // "images", "layer 3", "writing"
+  std::string phase;  // "images", "layer 3 of 28", "writing"
   int64_t done = 0;   // of total, over the whole run
   int64_t total = 0;
   double elapsed_s = 0;
@@ -40,6 +40,7 @@ struct QuantizePlan {
   int64_t statistics_bytes = 0;
   int64_t peak_bytes = 0;
   int64_t output_bytes = 0;
+  int64_t disk_bytes = 0;  // that must be free: the output, and layers the journal still lacks
 };
 
 struct QuantizeOptions {

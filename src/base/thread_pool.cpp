@@ -1,19 +1,23 @@
 #include "base/thread_pool.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <exception>
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "base/check.h"
 #include "base/checked_math.h"
+#include "squint/error.h"
 
 namespace squint {
 namespace {
@@ -31,7 +35,6 @@ void pause_briefly() {
 }  // namespace
 
 struct ThreadPool::State {
-  std::vector<std::jthread> workers;
   std::mutex mutex;
   std::condition_variable wake;
   std::condition_variable finished;
@@ -42,6 +45,17 @@ struct ThreadPool::State {
   int64_t count = 0;
   int64_t chunk = 0;
   std::exception_ptr failure;
+  std::vector<std::jthread> workers;  // last: they use all of the above
+
+  // Here and not in the pool's destructor, which does not run when its constructor throws.
+  ~State() {
+    {
+      const std::scoped_lock lock(mutex);
+      stopping.store(true);
+    }
+    wake.notify_all();
+    workers.clear();  // Joins.
+  }
 
   void run_part(int worker) {
     const int64_t begin = std::min(count, chunk * worker);
@@ -78,19 +92,18 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   SQUINT_CHECK(threads >= 1);
-  for (int worker = 1; worker < threads; ++worker) {
-    state_->workers.emplace_back([this, worker] { state_->work(worker); });
+  State* state = state_.get();
+  try {
+    for (int worker = 1; worker < threads; ++worker) {
+      state->workers.emplace_back([state, worker] { state->work(worker); });
+    }
+  } catch (const std::system_error& e) {
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("cannot start {} threads: {}", threads, e.what()));
   }
 }
 
-ThreadPool::~ThreadPool() {
-  {
-    const std::scoped_lock lock(state_->mutex);
-    state_->stopping.store(true);
-  }
-  state_->wake.notify_all();
-  state_->workers.clear();  // Joins.
-}
+ThreadPool::~ThreadPool() = default;
 
 int ThreadPool::size() const { return static_cast<int>(state_->workers.size()) + 1; }
 
@@ -128,7 +141,7 @@ int available_cores() {
   std::string quota;
   double period = 0;
   if (limit >> quota >> period && quota != "max" && period > 0) {
-    cores = std::clamp(static_cast<int>(std::stod(quota) / period + 0.5), 1, cores);
+    cores = std::clamp(static_cast<int>(std::lround(std::stod(quota) / period)), 1, cores);
   }
   return cores;
 }

@@ -13,7 +13,7 @@ namespace squint {
 
 class ThreadPool {
  public:
-  // threads >= 1.
+  // threads >= 1. Throws Error(out_of_memory) when the system will not start so many.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

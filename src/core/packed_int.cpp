@@ -19,32 +19,32 @@ struct Line {
 };
 
 // Returns bits outside the mask, if a code had any: one check per line instead of one per code.
-template <int bits>
+template <int kBits>
 uint32_t pack_line(const int8_t* codes, int32_t* words, Line line) {
-  constexpr int64_t kPerWord = 32 / bits;
+  constexpr int64_t kPerWord = 32 / kBits;
   uint32_t seen = 0;
   for (int64_t begin = 0, w = 0; begin < line.length; begin += kPerWord, ++w) {
     const int64_t count = std::min(kPerWord, line.length - begin);
     uint32_t word = 0;
     for (int64_t i = 0; i < count; ++i) {
-      const auto u = static_cast<uint32_t>(codes[(begin + i) * line.stride] + bias_of(bits));
+      const auto u = static_cast<uint32_t>(codes[(begin + i) * line.stride] + bias_of(kBits));
       seen |= u;
-      word |= u << (bits * i);
+      word |= u << (kBits * i);
     }
     words[w * line.stride] = static_cast<int32_t>(word);
   }
-  return seen & ~mask_of(bits);
+  return seen & ~mask_of(kBits);
 }
 
-template <int bits>
+template <int kBits>
 void unpack_line(const int32_t* words, int8_t* codes, Line line) {
-  constexpr int64_t kPerWord = 32 / bits;
+  constexpr int64_t kPerWord = 32 / kBits;
   for (int64_t begin = 0, w = 0; begin < line.length; begin += kPerWord, ++w) {
     const int64_t count = std::min(kPerWord, line.length - begin);
     const auto word = static_cast<uint32_t>(words[w * line.stride]);
     for (int64_t i = 0; i < count; ++i) {
-      const auto u = static_cast<int>((word >> (bits * i)) & mask_of(bits));
-      codes[(begin + i) * line.stride] = static_cast<int8_t>(u - bias_of(bits));
+      const auto u = static_cast<int>((word >> (kBits * i)) & mask_of(kBits));
+      codes[(begin + i) * line.stride] = static_cast<int8_t>(u - bias_of(kBits));
     }
   }
 }

@@ -1,9 +1,8 @@
 // packed_int.h: 4- and 8-bit integers in 32-bit words, as compressed-tensors lays them out on disk
 // and as kernels read them (spec awq-w4a16.md §4.1).
 //
-//     weight word [r, w]      = Σ_i u[r, n*w + i] << (bits * i)      u = code + 2^(bits-1), n =
-//     32/bits zero point word [w, g]  = Σ_i u[n*w + i, g] << (bits * i)      along the rows, not
-//     the columns
+//     weight word [r, w]     = Σ_i u[r, n*w + i] << (bits * i)   u = code + 2^(bits-1), n = 32/bits
+//     zero point word [w, g] = Σ_i u[n*w + i, g] << (bits * i)   along the rows, not the columns
 //
 // Element 0 sits in the lowest bits, so the bytes of a little-endian row are u[0] | u[1] << 4, ...
 // A row begins a new word; what is missing at its end is 0, not the code 0. Dequantization:
@@ -47,9 +46,6 @@ struct PackedLinear {
 
   int64_t groups() const { return cols / group_size; }
   bool symmetric() const { return zero_point.empty(); }
-  int64_t bytes() const {
-    return packed.bytes() + scale.bytes() + (symmetric() ? 0 : zero_point.bytes());
-  }
 };
 
 // Shares the scales. Zero points are dropped where the scheme is symmetric.

@@ -18,6 +18,7 @@ struct QuantizationScheme {
 
   int lowest() const { return -(1 << (bits - 1)); }
   int highest() const { return (1 << (bits - 1)) - 1; }
+  // cols >= 1 in the next three: the shape of a stored tensor may hold a 0.
   // A matrix narrower than a group is one group (spec §2.1).
   int64_t group_columns(int64_t cols) const {
     return group_size == 0 || group_size > cols ? cols : group_size;

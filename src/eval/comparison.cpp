@@ -130,6 +130,7 @@ std::vector<PairTally> tally_by(const std::vector<Tally>& names, const std::vect
 
 void adjust(std::vector<PairTally>& types) {
   std::vector<double> p;
+  p.reserve(types.size());
   for (const PairTally& type : types) p.push_back(type.p);
   const std::vector<double> adjusted = holm_adjust(p);
   for (size_t i = 0; i < types.size(); ++i) types[i].p_holm = adjusted[i];
@@ -189,7 +190,8 @@ Comparison compare(const Summary& a, const Summary& b, const ReportOptions& opti
   const Interval& interval = out.total.interval;
   if (interval.high < 0) out.verdict = Verdict::regression;
   if (interval.low > 0) out.verdict = Verdict::improvement;
-  out.non_inferior = interval.low > -options.margin / 1000;
+  // Rows that B has not answered yet are not compared: they could still be lost.
+  out.non_inferior = b.total.missing() == 0 && interval.low > -options.margin / 1000;
   return out;
 }
 

@@ -52,7 +52,7 @@ struct Comparison {
 
   ReportOptions options;
   Verdict verdict = Verdict::within_noise;
-  bool non_inferior = false;  // the interval stays above -margin / 1000
+  bool non_inferior = false;  // B is finished, and the interval stays above -margin / 1000
 };
 
 // Throws Error(bad_input) where a shared row has another question or other answers, where no row is

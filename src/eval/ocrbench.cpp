@@ -133,7 +133,7 @@ class ImageFinder {
 
 // Data comes from strangers: an image must not be looked for outside of its folder.
 fs::path safe_image_path(const std::string& text, std::string_view where) {
-  const fs::path path(text);
+  fs::path path(text);
   const bool leaves = std::ranges::find(path, fs::path("..")) != path.end();
   if (text.empty() || path.is_absolute() || leaves || text.find('\0') != std::string::npos) {
     throw Error(ErrorCode::bad_input,

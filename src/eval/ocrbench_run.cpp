@@ -21,8 +21,22 @@ std::string now_utc() {
   return text;
 }
 
+// Of the files, weights aside, that decide what the model is shown and when its answers end.
+std::string processing_fingerprint(const io::Checkpoint& checkpoint) {
+  std::string facts;
+  for (const char* name : {"preprocessor_config.json", "processor_config.json", "tokenizer.json",
+                           "generation_config.json"}) {
+    const std::optional<std::string> text = checkpoint.side_file(name);
+    facts += fmt::format("{} {}\n", name, text ? io::sha256(*text) : "absent");
+  }
+  return io::sha256(facts);
+}
+
 // What influences a score is under "settings" or names the model; "about" is never compared.
 Json header_of(const EvaluateOptions& options, const Engine& engine, Backend& backend) {
+  const io::Checkpoint checkpoint = io::Checkpoint::open(options.model);
+  std::error_code unknown;
+  const std::filesystem::path folder = std::filesystem::weakly_canonical(options.model, unknown);
   return {{"settings",
            {{"benchmark", "ocrbench"},
             {"prompt", "{question}"},
@@ -32,9 +46,10 @@ Json header_of(const EvaluateOptions& options, const Engine& engine, Backend& ba
             {"apply_orientation", true},
             {"decoding", "greedy"},
             {"max_tokens", options.max_tokens}}},
-          {"model_name", std::filesystem::weakly_canonical(options.model).filename().string()},
+          {"model_name", (unknown ? options.model : folder).filename().string()},
           {"model_bytes", engine.weight_bytes()},
-          {"model_fingerprint", io::fingerprint(io::Checkpoint::open(options.model))},
+          {"model_fingerprint", io::fingerprint(checkpoint)},
+          {"processing_fingerprint", processing_fingerprint(checkpoint)},
           {"precision", "exact"},
           {"about",
            {{"squint", kVersion},
@@ -69,21 +84,8 @@ EvaluateSummary evaluate_ocrbench(const EvaluateOptions& options, Backend& backe
     request.sampling = {.temperature = 0};
     return answer_of(engine.generate(request, {}, options.stop));
   };
-  const auto progress_of = [](const eval::RunProgress& p) {
-    return EvaluateProgress{.done = p.done,
-                            .total = p.total,
-                            .resumed = p.resumed,
-                            .hits = p.hits,
-                            .errors = p.errors,
-                            .elapsed_s = p.elapsed_s};
-  };
-  const eval::RunSummary summary = eval::run_ocrbench(
-      {.samples = samples, .header = header, .results = options.results}, answer,
-      [&](const eval::RunProgress& p) {
-        if (options.on_progress) options.on_progress(progress_of(p));
-      },
-      options.stop);
-  return {.progress = progress_of(summary.progress), .interrupted = summary.interrupted};
+  return eval::run_ocrbench({.samples = samples, .header = header, .results = options.results},
+                            answer, options.on_progress, options.stop);
 }
 
 }  // namespace squint

@@ -18,9 +18,9 @@ constexpr int kLeastWidth = 72;  // what the widest table needs
 
 std::string bytes_text(int64_t bytes) {
   const auto size = static_cast<double>(bytes);
-  if (bytes >= int64_t{1} << 30) return fmt::format("{:.2f} GiB", size / (int64_t{1} << 30));
-  if (bytes >= int64_t{1} << 20) return fmt::format("{:.1f} MiB", size / (int64_t{1} << 20));
-  return fmt::format("{:.1f} KiB", size / 1024);
+  if (bytes >= 1'000'000'000) return fmt::format("{:.2f} GB", size / 1e9);
+  if (bytes >= 1'000'000) return fmt::format("{:.1f} MB", size / 1e6);
+  return fmt::format("{:.1f} kB", size / 1e3);
 }
 
 // A share as percent without its sign; "-" where there is none.
@@ -277,7 +277,8 @@ void TextReport::verdict() {
                       signed_percent(total.difference()));
   out_ += painted(c.non_inferior ? "passed" : "not passed",
                   c.non_inferior ? Paint::green : Paint::red, color_) +
-          fmt::format(": B may lose {:g} points of 1000\n", c.options.margin);
+          fmt::format(": B may lose {:g} points of 1000{}\n", c.options.margin,
+                      data_.b->total.missing() > 0 ? ", and is not finished" : "");
   line(fmt::format("bootstrap: 95 % interval {} % ({} resamples, seed {})",
                    signed_interval(total.interval), c.options.resamples, c.options.seed));
   line(fmt::format("McNemar: {} lost, {} gained, exact p = {}{}", total.b, total.c, p_text(total.p),

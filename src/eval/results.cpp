@@ -38,6 +38,16 @@ int64_t count_member(const Json& object, std::string_view key, std::string_view 
   return value;
 }
 
+// Far above any answer; sums over all rows of a file stay far below 2^63.
+int64_t token_member(const Json& object, std::string_view key, std::string_view where) {
+  constexpr int64_t kMostTokens = int64_t{1} << 32;
+  const int64_t value = count_member(object, key, where);
+  if (value > kMostTokens) {
+    bad(where, fmt::format("\"{}\" should be at most {}, but is {}", key, kMostTokens, value));
+  }
+  return value;
+}
+
 double duration_member(const Json& object, std::string_view key, std::string_view where) {
   const double value = number_member(object, key, where);
   if (!(value >= 0)) bad(where, fmt::format("\"{}\" should be 0 or more, but is {}", key, value));
@@ -120,9 +130,9 @@ ResultRow read_row(const Json& line, std::string_view where) {
   row.prediction_scored = string_member(line, "prediction_scored", where);
   read_verdict(line, where, row);
   row.normalized_prediction = string_member(line, "normalized_prediction", where);
-  row.prompt_tokens = count_member(line, "prompt_tokens", where);
-  row.image_tokens = count_member(line, "image_tokens", where);
-  row.output_tokens = count_member(line, "output_tokens", where);
+  row.prompt_tokens = token_member(line, "prompt_tokens", where);
+  row.image_tokens = token_member(line, "image_tokens", where);
+  row.output_tokens = token_member(line, "output_tokens", where);
   row.finish_reason = string_member(line, "finish_reason", where);
   if (row.finish_reason != "stop" && row.finish_reason != "length" &&
       row.finish_reason != "error") {
@@ -173,6 +183,15 @@ bool may_begin_header(std::string_view text) {
 [[noreturn]] void system_error(const fs::path& path, std::string_view what) {
   const int error = errno;
   throw Error(ErrorCode::io, fmt::format("{}: {}: {}", path.string(), what, std::strerror(error)));
+}
+
+void create_folder_of(const fs::path& path) {
+  if (!path.has_parent_path()) return;
+  std::error_code error;
+  fs::create_directories(path.parent_path(), error);
+  if (!error) return;
+  throw Error(ErrorCode::io,
+              fmt::format("{}: its folder cannot be created: {}", path.string(), error.message()));
 }
 
 }  // namespace
@@ -261,6 +280,7 @@ std::vector<HeaderDifference> header_differences(const Json& expected, const Jso
 ResultsWriter::ResultsWriter(const fs::path& path, const Json& header) : path_(path) {
   const std::string first_line = header_line(header);
   check_header(parse_json(first_line, "results header"), "results header");
+  create_folder_of(path);
   file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file_ < 0) system_error(path, "cannot be opened for writing");
   try {

@@ -72,9 +72,10 @@ std::vector<HeaderDifference> header_differences(const Json& expected, const Jso
 // Appends rows to a results file that nobody else may write meanwhile.
 class ResultsWriter {
  public:
-  // Creates `path`, or opens it to be continued: then its header must equal `header`, "about"
-  // aside. Error(bad_input): the file is something else or was made with other settings (all
-  // differences are listed). Error(io): it cannot be opened, or another process is writing it.
+  // Creates `path` and its folder, or opens it to be continued: then its header must equal
+  // `header`, "about" aside. Error(bad_input): the file is something else or was made with other
+  // settings (all differences are listed). Error(io): it cannot be opened, or another process is
+  // writing it.
   ResultsWriter(const std::filesystem::path& path, const Json& header);
   ~ResultsWriter();
   ResultsWriter(const ResultsWriter&) = delete;

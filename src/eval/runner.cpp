@@ -31,6 +31,12 @@ Json full_header(const RunRequest& request) {
   return header;
 }
 
+bool is_same_row(const Sample& sample, const ResultRow& row) {
+  return sample.question == row.question && sample.answers == row.answers &&
+         sample.image_key == row.image_key && sample.type == row.type &&
+         sample.dataset == row.dataset;
+}
+
 // The plan counts rows only; that they are the same rows shows here.
 void check_same_rows(const RunRequest& request, const std::vector<ResultRow>& finished) {
   std::map<int64_t, const Sample*> asked;
@@ -39,13 +45,13 @@ void check_same_rows(const RunRequest& request, const std::vector<ResultRow>& fi
   }
   for (const ResultRow& row : finished) {
     const auto found = asked.find(row.index);
-    if (found == asked.end() || found->second->question != row.question ||
-        found->second->answers != row.answers) {
+    if (found == asked.end() || !is_same_row(*found->second, row)) {
       throw Error(
           ErrorCode::bad_input,
           fmt::format("{}: row {} is {}; choose another file", request.results.string(), row.index,
-                      found == asked.end() ? "none of those asked now"
-                                           : "another question or has other answers"));
+                      found == asked.end()
+                          ? "none of those asked now"
+                          : "another question, or has another image, type or answers"));
     }
   }
 }
@@ -88,6 +94,7 @@ std::optional<Answer> ask(const AnswerSample& answer, const Sample& sample) {
     return answer(sample);
   } catch (const Error& e) {
     if (e.code() == ErrorCode::interrupted) return std::nullopt;
+    if (e.code() == ErrorCode::usage) throw;  // Every row would fail alike.
     Answer failed;
     failed.finish_reason = "error";
     failed.error = e.what();
@@ -95,7 +102,7 @@ std::optional<Answer> ask(const AnswerSample& answer, const Sample& sample) {
   }
 }
 
-void count(const ResultRow& row, RunProgress& progress) {
+void count(const ResultRow& row, EvaluateProgress& progress) {
   ++progress.done;
   progress.hits += row.hit ? 1 : 0;
   progress.errors += row.finish_reason == "error" ? 1 : 0;
@@ -103,13 +110,13 @@ void count(const ResultRow& row, RunProgress& progress) {
 
 }  // namespace
 
-RunSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
-                        const OnProgress& on_progress, std::stop_token stop) {
+EvaluateSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
+                             const OnProgress& on_progress, const std::stop_token& stop) {
   const Clock::time_point start = Clock::now();
   ResultsWriter results(request.results, full_header(request));
   check_same_rows(request, results.finished());
-  RunSummary summary;
-  RunProgress& progress = summary.progress;
+  EvaluateSummary summary;
+  EvaluateProgress& progress = summary.progress;
   progress.total = static_cast<int64_t>(request.samples.size());
   progress.resumed = static_cast<int64_t>(results.finished().size());
   std::set<int64_t> finished;
@@ -129,7 +136,6 @@ RunSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
     const ResultRow row = scored_row(sample, std::move(*given), request.rule);
     results.append(row);
     count(row, progress);
-    progress.output_tokens += row.output_tokens;
     progress.elapsed_s = std::chrono::duration<double>(Clock::now() - start).count();
     if (on_progress) on_progress(progress);
   }

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "eval/ocrbench.h"
 #include "eval/score.h"
+#include "squint/ocrbench.h"
 
 namespace squint::eval {
 
@@ -26,23 +27,12 @@ struct Answer {
 };
 
 // Throws squint::Error for a row that failed: the row is written as an error, counted and scored 0.
-// Error(interrupted) stops the run instead and leaves the row for the next one.
+// Error(interrupted) stops the run instead and leaves the row for the next one; so does
+// Error(usage), which is no row's fault and leaves run_ocrbench.
 using AnswerSample = std::function<Answer(const Sample&)>;
 
-struct RunProgress {
-  int64_t done = 0, total = 0;  // rows in the results file, rows of the run
-  int64_t resumed = 0;          // of `done`, those that the file had before
-  int64_t hits = 0, errors = 0;
-  int64_t output_tokens = 0;  // of this process
-  double elapsed_s = 0;       // of this process
-};
-using OnProgress =
-    std::function<void(const RunProgress&)>;  // once at the start, then after each row
-
-struct RunSummary {
-  RunProgress progress;
-  bool interrupted = false;  // stopped before the last row
-};
+// Called once at the start, then after each row.
+using OnProgress = std::function<void(const EvaluateProgress&)>;
 
 struct RunRequest {
   std::span<const Sample> samples;
@@ -55,7 +45,7 @@ struct RunRequest {
 
 // Rows that the file has are not asked again. Throws Error(bad_input) where the file holds another
 // run or other rows, Error(io) as soon as a row cannot be written.
-RunSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
-                        const OnProgress& on_progress = {}, std::stop_token stop = {});
+EvaluateSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
+                             const OnProgress& on_progress = {}, const std::stop_token& stop = {});
 
 }  // namespace squint::eval

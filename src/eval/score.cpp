@@ -1,14 +1,11 @@
 #include "eval/score.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <functional>
 
 #include "eval/edit_distance.h"
 #include "eval/utf8.h"
-#include "squint/error.h"
 
 namespace squint::eval {
 namespace {
@@ -138,11 +135,11 @@ std::string_view to_string(ScoringRule rule) {
   return rule == ScoringRule::official ? "official" : "lmms";
 }
 
-ScoringRule scoring_rule_named(std::string_view name) {
-  if (name == "official") return ScoringRule::official;
-  if (name == "lmms") return ScoringRule::lmms;
-  throw Error(ErrorCode::usage,
-              fmt::format("scoring rule: expected official or lmms, found \"{}\"", name));
+std::optional<ScoringRule> scoring_rule_named(std::string_view name) {
+  for (const ScoringRule rule : {ScoringRule::official, ScoringRule::lmms}) {
+    if (name == to_string(rule)) return rule;
+  }
+  return std::nullopt;
 }
 
 ScoreResult score(const ScoreInput& input, ScoringRule rule) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,8 +20,8 @@ namespace squint::eval {
 // lmms folds full-width ASCII and the ideographic space in rows that are not formulas.
 enum class ScoringRule { official, lmms };
 std::string_view to_string(ScoringRule rule);
-// "official" or "lmms"; anything else is Error(usage).
-ScoringRule scoring_rule_named(std::string_view name);
+// Of "official" or "lmms"; nothing for any other name.
+std::optional<ScoringRule> scoring_rule_named(std::string_view name);
 
 struct ScoreInput {
   bool formula = false;  // is_formula(dataset, type)

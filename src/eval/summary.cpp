@@ -43,12 +43,13 @@ void read_header(Summary& summary) {
   const Json settings = header.value("settings", Json::object());
   if (!settings.contains("rule")) return;
   const std::string rule = string_member(settings, "rule", summary.path);
-  if (rule != to_string(ScoringRule::official) && rule != to_string(ScoringRule::lmms)) {
+  const std::optional<ScoringRule> known = scoring_rule_named(rule);
+  if (!known) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: settings.rule: expected official or lmms, found \"{}\"",
                             summary.path, one_line(rule)));
   }
-  summary.rule = scoring_rule_named(rule);
+  summary.rule = *known;
 }
 
 // What the run set out to do; for a header without a plan, what it did.
@@ -127,10 +128,8 @@ void add_warnings(Summary& summary) {
   const Tally& total = summary.total;
   auto& warnings = summary.warnings;
   if (total.missing() > 0) {
-    warnings.push_back(
-        fmt::format("{} of {} rows are missing and count as missed: the run is not "
-                    "finished",
-                    total.missing(), total.max));
+    warnings.push_back(fmt::format("{} of {} rows are missing: the run is not finished",
+                                   total.missing(), total.max));
   }
   if (total.errors > 0) {
     warnings.push_back(

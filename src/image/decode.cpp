@@ -126,9 +126,11 @@ void check_size(const Source& source, int64_t width, int64_t height) {
   }
   const auto pixels = checked_mul(width, height);
   if (!pixels || *pixels > source.options->max_pixels) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: {} of {}x{} pixels; at most {} pixels are allowed", source.where,
-                            source.format, width, height, source.options->max_pixels));
+    throw Error(
+        ErrorCode::bad_input,
+        fmt::format("{}: {} of {}x{} pixels; at most {} pixels are allowed; is its header "
+                    "damaged, or should it be scaled down first?",
+                    source.where, source.format, width, height, source.options->max_pixels));
   }
 }
 

@@ -11,12 +11,11 @@
 namespace squint::image {
 namespace {
 
-// a = -0.5
 double cubic(double x) {
-  constexpr double a = -0.5;
+  constexpr double kA = -0.5;
   x = std::abs(x);
-  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
-  if (x < 2.0) return (((x - 5.0) * x + 8.0) * x - 4.0) * a;
+  if (x < 1.0) return ((kA + 2.0) * x - (kA + 3.0)) * x * x + 1.0;
+  if (x < 2.0) return (((x - 5.0) * x + 8.0) * x - 4.0) * kA;
   return 0.0;
 }
 
@@ -36,6 +35,8 @@ int find_precision(double largest) {
   constexpr int kMost = 22;
   int precision = 0;
   while (precision < kMost) {
+    // PyTorch's rounding, which bit-exact weights need.
+    // NOLINTNEXTLINE(bugprone-incorrect-roundings)
     const int next = static_cast<int>(0.5 + largest * (1 << (precision + 1)));
     if (next >= 1 << 15) break;
     ++precision;
@@ -56,8 +57,11 @@ Axis make_axis(int64_t in, int64_t out) {
   double largest = 0.0;
   for (int64_t i = 0; i < out; ++i) {
     const double center = scale * (static_cast<double>(i) + 0.5);
+    // PyTorch's rounding again.
+    // NOLINTBEGIN(bugprone-incorrect-roundings)
     const int64_t low = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0);
     const int64_t high = std::min<int64_t>(static_cast<int64_t>(center + support + 0.5), in);
+    // NOLINTEND(bugprone-incorrect-roundings)
     const int64_t count = std::clamp<int64_t>(high - low, 0, axis.max_count);
     double* weights = exact.data() + i * axis.max_count;
     double total = 0.0;

@@ -215,6 +215,7 @@ void Checkpoint::report_absent(std::string_view name) const {
   std::ranges::sort(similar);
   if (similar.size() > 3) similar.resize(3);
   std::vector<std::string> names;
+  names.reserve(similar.size());
   for (const auto& [distance, other] : similar) names.push_back(other);
   throw Error(ErrorCode::bad_input,
               fmt::format("{} among its {}; {}", start, entries_.size(),

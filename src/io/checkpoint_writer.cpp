@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,9 @@ namespace squint::io {
 namespace fs = std::filesystem;
 namespace {
 
+// The working folder of a writer that cannot work beside its final folder.
+constexpr const char* kInnerFolderName = ".partial";
+
 [[noreturn]] void refuse_folder(const fs::path& folder) {
   throw Error(
       ErrorCode::bad_input,
@@ -41,14 +45,17 @@ void make_working_folder(const fs::path& working) {
   const fs::path parent = working.parent_path();
   fs::create_directories(parent, error);
   if (error) throw_os_error("create folder", parent, error.value());
-  // What carries our process id is left from a process that is gone, or belongs to a writer of the
-  // same folder in this process; the latter would be two results under one name.
-  const bool created = fs::create_directory(working, error);
+  fs::create_directory(working, error);
   if (error) throw_os_error("create folder", working, error.value());
-  if (!created) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{} exists, left by an interrupted run; remove it", working.string()));
+}
+
+void empty_folder(const fs::path& folder) {
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    fs::remove_all(it->path(), error);
+    if (error) break;
   }
+  if (error) throw_os_error("empty folder", folder, error.value());
 }
 
 bool is_side_file(const fs::path& file) {
@@ -84,6 +91,55 @@ std::vector<std::vector<NamedTensor>> cut_into_shards(std::span<const NamedTenso
 
 }  // namespace
 
+bool is_vacant(const fs::path& folder) {
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
+  if (!fs::exists(status)) {
+    if (status.type() == fs::file_type::none) throw_os_error("inspect", folder, error.value());
+    return true;
+  }
+  if (!fs::is_directory(status)) return false;
+  bool vacant = true;
+  fs::directory_iterator it(folder, error);
+  for (const fs::directory_iterator end; !error && vacant && it != end; it.increment(error)) {
+    vacant = it->path().filename() == kInnerFolderName;
+  }
+  if (error) throw_os_error("list", folder, error.value());
+  return vacant;
+}
+
+// Held by the one writer of a folder; the system releases it when the process ends, however it
+// ends.
+class CheckpointWriter::FolderLock {
+ public:
+  explicit FolderLock(const fs::path& folder)
+      : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {
+    if (descriptor_ < 0) throw_os_error("open", folder, errno);
+    const bool locked = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
+    const int error = errno;
+    // A writer that ended just now has removed or renamed the folder that was opened.
+    if (locked && is_at(folder)) return;
+    ::close(descriptor_);
+    if (!locked && error != EWOULDBLOCK) throw_os_error("lock", folder, error);
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: another writer is filling it; wait for it or name another folder",
+                            folder.string()));
+  }
+  ~FolderLock() { ::close(descriptor_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  bool is_at(const fs::path& folder) const {
+    struct stat opened {};
+    struct stat found {};
+    return ::fstat(descriptor_, &opened) == 0 && ::lstat(folder.c_str(), &found) == 0 &&
+           opened.st_dev == found.st_dev && opened.st_ino == found.st_ino;
+  }
+
+  int descriptor_;
+};
+
 CheckpointWriter::CheckpointWriter(const fs::path& final_folder, int64_t max_shard_bytes)
     : max_shard_bytes_(max_shard_bytes) {
   SQUINT_CHECK(max_shard_bytes > 0);
@@ -92,20 +148,14 @@ CheckpointWriter::CheckpointWriter(const fs::path& final_folder, int64_t max_sha
   final_folder_ = fs::weakly_canonical(fs::absolute(final_folder), error);
   if (error) throw_os_error("inspect", final_folder, error.value());
   if (!final_folder_.has_filename()) final_folder_ = final_folder_.parent_path();
-  const bool exists = fs::exists(final_folder_, error);
-  if (error) throw_os_error("inspect", final_folder_, error.value());
-  if (exists) {
-    const bool empty_folder =
-        fs::is_directory(final_folder_, error) && fs::is_empty(final_folder_, error);
-    if (error) throw_os_error("inspect", final_folder_, error.value());
-    if (!empty_folder) refuse_folder(final_folder_);
-  }
-  onto_mount_point_ = exists && is_mount_point(final_folder_);
-  working_folder_ =
-      onto_mount_point_
-          ? final_folder_ / fmt::format(".partial-{}", ::getpid())
-          : fs::path(fmt::format("{}.partial-{}", final_folder_.string(), ::getpid()));
+  if (!is_vacant(final_folder_)) refuse_folder(final_folder_);
+  // What was a mount point when its writer was killed may be a plain folder now.
+  const fs::path inside = final_folder_ / kInnerFolderName;
+  fills_in_place_ = is_mount_point(final_folder_) || fs::exists(inside, error);
+  working_folder_ = fills_in_place_ ? inside : fs::path(final_folder_.string() + ".partial");
   make_working_folder(working_folder_);
+  lock_ = std::make_unique<const FolderLock>(working_folder_);
+  empty_folder(working_folder_);
 }
 
 CheckpointWriter::~CheckpointWriter() {
@@ -178,8 +228,9 @@ void CheckpointWriter::publish(int64_t total_parameters) {
                             final_folder_.string(), needed, available));
   }
   write_weights(total_parameters);
-  onto_mount_point_ ? move_files() : rename_folder();
+  fills_in_place_ ? move_files() : rename_folder();
   published_ = true;
+  lock_.reset();
 }
 
 void CheckpointWriter::rename_folder() {

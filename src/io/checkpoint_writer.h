@@ -1,19 +1,24 @@
 // checkpoint_writer.h: a checkpoint folder that appears whole or not at all, and always as the same
 // bytes (spec awq-w4a16.md §4.4 - 4.5).
 //
-// Files are written to FOLDER.partial-PID beside the final folder, which publish() renames into
-// place. A writer that is destroyed before that removes what it wrote. A mount point cannot be
-// renamed: there the working folder is a hidden one inside, and its files are moved one by one,
-// config.json last, without which no loader takes the folder for a checkpoint.
+// Files are written to FOLDER.partial beside the final folder, which publish() renames into place.
+// A writer that is destroyed before that removes what it wrote. A mount point cannot be renamed:
+// there the working folder is FOLDER/.partial, and its files are moved one by one, config.json
+// last, without which no loader takes the folder for a checkpoint.
+//
+// A writer locks its working folder. One that nobody has locked was left by a killed process: it is
+// emptied and used again.
 //
 // Tensors are held as handles until publish(): those of a mapped file cost no memory. A producer
 // whose results do not fit in memory writes them to files of its own and adds them mapped.
 //
-// Error(bad_input): the final folder exists and is not empty. Error(io): not writable, disk full.
+// Error(bad_input): the final folder is not vacant, or another writer is filling it. Error(io): not
+// writable, disk full.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -22,6 +27,10 @@
 #include "io/safetensors.h"
 
 namespace squint::io {
+
+// Whether a CheckpointWriter would accept `folder`: there is none, or it is empty but for what a
+// killed writer left. Error(io) when that cannot be told.
+bool is_vacant(const std::filesystem::path& folder);
 
 class CheckpointWriter {
  public:
@@ -50,13 +59,16 @@ class CheckpointWriter {
   const std::filesystem::path& working_folder() const { return working_folder_; }
 
  private:
+  class FolderLock;
+
   void write_weights(int64_t total_parameters);
   void move_files();
   void rename_folder();
 
   std::filesystem::path final_folder_;
   std::filesystem::path working_folder_;
-  bool onto_mount_point_ = false;
+  std::unique_ptr<const FolderLock> lock_;  // on the working folder
+  bool fills_in_place_ = false;
   int64_t max_shard_bytes_;
   std::vector<NamedTensor> tensors_;
   std::set<std::string> side_files_;

@@ -33,7 +33,7 @@ std::string fingerprint(const Checkpoint& checkpoint) {
     const int64_t size = tensor.bytes();
     const int64_t length = std::min(size, kSampleBytes);
     for (int64_t i = 0; i < kSamples; ++i) {
-      const int64_t at = (size - length) / (kSamples - 1) * i;
+      const int64_t at = (size - length) * i / (kSamples - 1);
       facts.append(reinterpret_cast<const char*>(tensor.raw() + at), static_cast<size_t>(length));
     }
   }

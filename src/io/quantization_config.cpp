@@ -18,9 +18,11 @@ constexpr const char* kMethod = "compressed-tensors";
 constexpr const char* kFormat = "pack-quantized";
 constexpr const char* kLinearClass = "Linear";
 constexpr std::string_view kExpressionMark = "re:";
-// Expressions and names come from files; matching costs at most their product.
+// Expressions and names come from files. Without lookahead, matching costs at most the product of
+// their lengths; each level of nested lookahead multiplies that by the name's length once more.
 constexpr size_t kMaxExpressionLength = 512;
 constexpr size_t kMaxNameLength = 1024;
+constexpr int kMaxLookaheads = 2;
 
 #ifdef __GLIBCXX__
 // No backtracking: "(a*)*b" would otherwise take time exponential in the name's length.
@@ -34,6 +36,31 @@ constexpr auto kSyntax = std::regex::ECMAScript;
               fmt::format("{}: {}; supported is {} in {} format: weights as integers of 4 or 8 "
                           "bits with a scale per group or channel",
                           where, what, kMethod, kFormat));
+}
+
+int count_lookaheads(std::string_view expression) {
+  int count = 0;
+  for (size_t at = expression.find("(?"); at != expression.npos;
+       at = expression.find("(?", at + 2)) {
+    const std::string_view rest = expression.substr(at + 2);
+    if (rest.starts_with('=') || rest.starts_with('!')) ++count;
+  }
+  return count;
+}
+
+// What the standard library would accept and then need ages or much of the stack for. A counted
+// repeat is compiled to as many copies; names of modules hold no brace.
+void check_cost(std::string_view expression) {
+  if (expression.find('{') != expression.npos) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("module pattern \"{}\" has a '{{'; counted repeats are not supported",
+                            expression));
+  }
+  if (count_lookaheads(expression) > kMaxLookaheads) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("module pattern \"{}\" has more than {} lookaheads", expression,
+                            kMaxLookaheads));
+  }
 }
 
 [[noreturn]] void damaged(std::string_view where, std::string_view what) {
@@ -183,6 +210,7 @@ ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) {
                 fmt::format("module pattern \"{}...\" is longer than {} characters",
                             text_.substr(0, 40), kMaxExpressionLength));
   }
+  check_cost(text_);
   try {
     expression_ = std::make_shared<const Expression>(
         Expression{std::regex(text_.substr(kExpressionMark.size()), kSyntax)});

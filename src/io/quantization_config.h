@@ -22,7 +22,8 @@ namespace squint::io {
 // regular expression that must match from the start of the name.
 class ModulePattern {
  public:
-  // Error(unsupported) for an expression that is too long or not understood.
+  // Error(unsupported) for an expression that is not understood, or whose matching could cost too
+  // much: too long, counted repeats, more than two lookaheads.
   explicit ModulePattern(std::string text);
 
   enum class Kind : uint8_t { name, expression, class_name };

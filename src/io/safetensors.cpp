@@ -67,16 +67,15 @@ class DuplicateKeys final : public nlohmann::json_sax<Json> {
   explicit DuplicateKeys(std::string_view where) : where_(where) {}
 
   bool start_object(size_t) override {
-    ++depth_;
-    fields_.clear();
+    open_.emplace_back();
     return true;
   }
   bool end_object() override {
-    --depth_;
+    open_.pop_back();
     return true;
   }
   bool key(std::string& key) override {
-    if (!(depth_ == 1 ? names_ : fields_).insert(key).second) {
+    if (!open_.back().insert(key).second) {
       bad_file(where_, fmt::format("the header names \"{}\" twice", key));
     }
     return true;
@@ -96,9 +95,7 @@ class DuplicateKeys final : public nlohmann::json_sax<Json> {
 
  private:
   std::string_view where_;
-  int depth_ = 0;
-  std::set<std::string> names_;   // of tensors
-  std::set<std::string> fields_;  // of the tensor being read
+  std::vector<std::set<std::string>> open_;  // keys of every object around the current position
 };
 
 // In the next three, `where` names the file and the tensor.
@@ -259,7 +256,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
   return header;
 }
 
-SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
+SafetensorsFile::SafetensorsFile(const fs::path& path) {
   const std::shared_ptr<Storage> storage = map_file(path);
   SafetensorsHeader header = parse_safetensors_header(
       {storage->data(), static_cast<size_t>(storage->bytes())}, path.string());
@@ -274,13 +271,6 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
     }
     tensors_.emplace(std::move(entry.name), std::move(tensor));
   }
-}
-
-std::vector<std::string> SafetensorsFile::names() const {
-  std::vector<std::string> names;
-  names.reserve(tensors_.size());
-  for (const auto& [name, tensor] : tensors_) names.push_back(name);
-  return names;
 }
 
 const Tensor* SafetensorsFile::find(std::string_view name) const {

@@ -1,8 +1,8 @@
 // safetensors.h: one file of named tensors (spec qwen3-vl.md §1.1, awq-w4a16.md §4.4).
 //
-//     8 bytes   length n of the header, little-endian
-//     n bytes   {"__metadata__": {..}, name: {"dtype": "BF16", "shape": [..], "data_offsets": [a,
-//     b]}} the rest  tensor data; offsets count from here
+//     8 bytes  length n of the header, little-endian
+//     n bytes  {"__metadata__": {}, name: {"dtype": "BF16", "shape": [..], "data_offsets": [a, b]}}
+//     then     tensor data; offsets count from here
 //
 // Every fact in a header is checked before a tensor is handed out. As the format demands, the data
 // is covered exactly: a gap, an overlap, a missing or a surplus byte is Error(bad_input). Element
@@ -44,14 +44,11 @@ class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return path_; }
-  std::vector<std::string> names() const;  // sorted
   const Tensor* find(std::string_view name) const;
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
-  std::filesystem::path path_;
   std::map<std::string, Tensor, std::less<>> tensors_;
   std::map<std::string, std::string> metadata_;
 };

@@ -11,7 +11,6 @@ struct KvCache {
   std::vector<KvLayer> layers;
 
   int64_t length() const { return layers.empty() ? 0 : layers.front().length; }
-  int64_t capacity() const { return layers.empty() ? 0 : layers.front().capacity; }
 };
 
 }  // namespace squint

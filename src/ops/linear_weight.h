@@ -13,13 +13,13 @@ namespace squint {
 class PreparedWeight {
  public:
   virtual ~PreparedWeight() = default;
-  virtual int64_t bytes() const = 0;
 };
 
 struct LinearWeight {
   int64_t out_features = 0;
   int64_t in_features = 0;
-  // Dense [out, in] in bf16 or f32; packed integers as stored; or, after Backend::prepare, opaque.
+  // Dense [out, in] in bf16, f16 or f32; packed integers as stored; or, after Backend::prepare,
+  // opaque.
   std::variant<Tensor, PackedLinear, std::shared_ptr<const PreparedWeight>> weight;
   Tensor bias;  // f32 [out], or empty
 };

@@ -28,21 +28,25 @@ constexpr size_t kRowsAtOnce = 16;
 }  // namespace
 
 CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
-                        ThreadPool& threads) {
+                        ThreadPool& threads, const OnRows& on_rows) {
   CalibrationSize size;
-  std::string ids;
+  std::string seen;
   for (size_t at = 0; at < rows.size(); at += kRowsAtOnce) {
     const auto part = rows.subspan(at, std::min(kRowsAtOnce, rows.size() - at));
     for (const ModelInput& input : read_inputs(part, processor, threads)) {
       ++size.rows;
       size.tokens += input.tokens();
       size.image_tokens += input.image_tokens();
-      ids.append(reinterpret_cast<const char*>(input.ids.data()),
-                 input.ids.size() * sizeof(int32_t));
-      ids.append(sizeof(int32_t), '\xff');
+      seen.append(reinterpret_cast<const char*>(input.ids.data()),
+                  input.ids.size() * sizeof(int32_t));
+      seen.append(sizeof(int32_t), '\xff');
+      for (const qwen3_vl::Patches& image : input.images) {
+        seen += io::sha256({image.values.raw(), static_cast<size_t>(image.values.bytes())});
+      }
     }
+    on_rows(static_cast<int64_t>(part.size()));
   }
-  size.id_hash = io::sha256(ids);
+  size.input_hash = io::sha256(seen);
   return size;
 }
 

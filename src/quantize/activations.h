@@ -23,17 +23,19 @@ struct CalibrationSize {
   int64_t rows = 0;
   int64_t tokens = 0;
   int64_t image_tokens = 0;
-  std::string
-      id_hash;  // sha256 over the rows' token ids, little-endian int32, 0xFFFFFFFF after each
+  // sha256 over what the model will see of each row: token ids as little-endian int32, 0xFFFFFFFF,
+  // the sha256 of every image's patches.
+  std::string input_hash;
 };
+
+// Called with the number of rows that have just been done; may throw to stop.
+using OnRows = std::function<void(int64_t rows)>;
+
 CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
-                        ThreadPool& threads);
+                        ThreadPool& threads, const OnRows& on_rows);
 
 class Activations {
  public:
-  // Called with the number of rows that have just been done; may throw to stop.
-  using OnRows = std::function<void(int64_t rows)>;
-
   // Embeds and encodes all rows.
   Activations(Context& cx, std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
               const qwen3_vl::Weights& weights, const qwen3_vl::Config& config,

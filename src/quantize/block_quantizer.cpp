@@ -169,6 +169,25 @@ LinearReport quantize_linear(Context& cx, const Tensor& stored, int64_t layer, L
           .plain_error = relative_error(cx, plain, original, input)};
 }
 
+// Finite weights can be so large that sums over them are not. What could not be measured is not
+// written.
+void expect_measured(const QuantizedBlock& block) {
+  const auto refuse = [](const std::string& what) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: the error of its outputs is not finite; are its weights sensible, "
+                            "or is the file damaged?",
+                            what));
+  };
+  for (const LinearReport& l : block.linears) {
+    if (!std::isfinite(l.error) || !std::isfinite(l.plain_error)) refuse(l.module);
+  }
+  for (const SmoothingReport& s : block.smoothing) {
+    if (!std::isfinite(s.loss) || !std::isfinite(s.identity_loss)) {
+      refuse(fmt::format("layer {}, {}", s.layer, s.group));
+    }
+  }
+}
+
 }  // namespace
 
 QuantizedBlock quantize_block(Context& cx, const DecoderBlockWeights& stored,
@@ -191,6 +210,7 @@ QuantizedBlock quantize_block(Context& cx, const DecoderBlockWeights& stored,
   for (const NormRole role : qwen3_vl::kAllNorms) {
     out.tensors.push_back({qwen3_vl::norm_name(layer, role), round_to_bf16(block.norm(role))});
   }
+  expect_measured(out);
   return out;
 }
 

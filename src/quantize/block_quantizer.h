@@ -28,7 +28,8 @@ struct QuantizedBlock {
   std::vector<SmoothingReport> smoothing;
 };
 
-// `observer` is finished, or null where there is no calibration: then nothing is smoothed.
+// `observer` is finished, or null where there is no calibration: then nothing is smoothed. Throws
+// Error(bad_input) where weights are so large that their errors are no finite numbers.
 QuantizedBlock quantize_block(Context& cx, const qwen3_vl::DecoderBlockWeights& stored,
                               const qwen3_vl::TextConfig& config, int64_t layer,
                               const BlockPlan& plan, const BlockObserver* observer);

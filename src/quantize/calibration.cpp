@@ -12,7 +12,15 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kMaxFileBytes = int64_t{4} << 30;
-constexpr int64_t kMaxImageBytes = int64_t{1} << 30;
+
+void expect_image(const fs::path& path, std::string_view where) {
+  std::error_code error;
+  if (fs::is_regular_file(path, error)) return;
+  const bool absent = !error || error == std::errc::no_such_file_or_directory;
+  throw Error(ErrorCode::io,
+              fmt::format("{}: image {} {}; are the images beside the file?", where, path.string(),
+                          absent ? "not found" : "cannot be examined: " + error.message()));
+}
 
 // Paths of the image parts of all messages, in order.
 std::vector<fs::path> image_paths(const OrderedJson& messages, const fs::path& folder,
@@ -24,7 +32,7 @@ std::vector<fs::path> image_paths(const OrderedJson& messages, const fs::path& f
     for (const OrderedJson& part : *content) {
       if (!part.is_object()) continue;
       const auto type = part.find("type");
-      const bool typed = type != part.end() && *type == "image";
+      const bool typed = (type != part.end() && *type == "image") || part.contains("image_url");
       const auto image = part.find("image");
       if (!typed && image == part.end()) continue;
       if (image == part.end() || !image->is_string()) {
@@ -32,11 +40,7 @@ std::vector<fs::path> image_paths(const OrderedJson& messages, const fs::path& f
                     fmt::format("{}: an image part should name its file in \"image\"", where));
       }
       paths.push_back(folder / fs::path(image->get<std::string>()));
-      if (!fs::is_regular_file(paths.back())) {
-        throw Error(ErrorCode::io, fmt::format("{}: image {} not found; are the images beside the "
-                                               "file?",
-                                               where, paths.back().string()));
-      }
+      expect_image(paths.back(), where);
     }
   }
   return paths;
@@ -60,7 +64,8 @@ Conversation parse_conversation(std::string_view line, const fs::path& folder,
 }
 
 std::vector<Conversation> load_calibration(const fs::path& source, int64_t rows) {
-  const fs::path file = fs::is_directory(source) ? source / "calibration.jsonl" : source;
+  std::error_code unknown;  // Reading the file will say what is wrong.
+  const fs::path file = fs::is_directory(source, unknown) ? source / "calibration.jsonl" : source;
   const std::string text = io::read_file(file, kMaxFileBytes);
   std::vector<Conversation> out;
   size_t begin = 0;
@@ -84,10 +89,7 @@ std::vector<Conversation> load_calibration(const fs::path& source, int64_t rows)
 qwen3_vl::ModelInput model_input(const Conversation& row, const qwen3_vl::Processor& processor) {
   try {
     std::vector<qwen3_vl::Patches> images;
-    for (const fs::path& path : row.images) {
-      const std::string bytes = io::read_file(path, kMaxImageBytes);
-      images.push_back(processor.read_image(std::as_bytes(std::span(bytes)), path.string()));
-    }
+    for (const fs::path& path : row.images) images.push_back(processor.read_image(path));
     const std::string prompt =
         qwen3_vl::render_chat(row.messages, {.add_generation_prompt = false});
     return processor.prepare(prompt, std::move(images));

@@ -54,14 +54,27 @@ int64_t packed_bytes(const Shape& shape) {
   return shape.numel() / 2 + 2 * shape[0] * kUsual.groups(shape[1]);
 }
 
-void add_tensors(const io::Checkpoint& checkpoint, Inspection& out) {
+// Weights that a tensor stands for: those of a packed one before packing, none where it only says
+// how others are packed.
+int64_t weights_of(const std::string& name, const Tensor& tensor,
+                   const std::optional<io::QuantizationConfig>& quantization) {
+  if (!quantization) return tensor.numel();
+  for (const char* suffix : {".weight_shape", ".weight_scale", ".weight_zero_point"}) {
+    if (name.ends_with(suffix)) return 0;
+  }
+  if (!name.ends_with(".weight_packed")) return tensor.numel();
+  return tensor.numel() * (32 / quantization->groups.front().scheme.bits);
+}
+
+void add_tensors(const io::Checkpoint& checkpoint,
+                 const std::optional<io::QuantizationConfig>& quantization, Inspection& out) {
   std::map<std::string, TensorFamily> families;
   std::map<std::string, Component> components;
   std::set<std::string> shards;
   for (const std::string& name : checkpoint.names()) {
     const Tensor& tensor = *checkpoint.find(name);
     shards.insert(checkpoint.shard_of(name));
-    const bool quantizable = out.quantized.empty() && is_text_linear(name) &&
+    const bool quantizable = !quantization && is_text_linear(name) && tensor.numel() > 0 &&
                              tensor.shape().rank() == 2 && kUsual.divides(tensor.dim(1));
     const std::string key = fmt::format("{} {} {}", family_name(name), tensor.shape().to_string(),
                                         squint::name(tensor.dtype()));
@@ -74,9 +87,7 @@ void add_tensors(const io::Checkpoint& checkpoint, Inspection& out) {
     family.bytes += tensor.bytes();
     Component& component = components[component_of(name)];
     component.name = component_of(name);
-    if (!name.ends_with("_shape") && !name.ends_with("_scale")) {
-      component.parameters += tensor.numel() * (name.ends_with("_packed") ? 8 : 1);
-    }
+    component.parameters += weights_of(name, tensor, quantization);
     component.bytes += tensor.bytes();
     component.bytes_after += quantizable ? packed_bytes(tensor.shape()) : tensor.bytes();
     out.quantizable_layers += quantizable ? 1 : 0;
@@ -124,17 +135,18 @@ Inspection inspect(const std::filesystem::path& model) {
   out.vision = fmt::format("{} blocks of {}, {} heads of {}, MLP {}, patches of {}", v.depth,
                            v.hidden, v.heads, v.head_dim(), v.intermediate, v.patch_size);
   out.tied_head = config.tied_head;
-  if (const auto quantization = io::find_quantization_config(json, where)) {
+  const qwen3_vl::Weights weights(checkpoint);
+  const std::optional<io::QuantizationConfig>& quantization = weights.quantization();
+  if (quantization) {
     out.quantized = "compressed-tensors";
     for (const io::QuantizationGroup& g : quantization->groups) {
       out.quantized += ", " + scheme_text(g.scheme);
     }
   }
-  const qwen3_vl::Weights weights(checkpoint);
   for (int64_t layer = 0; layer < t.layers; ++layer) {
     qwen3_vl::DecoderBlockWeights::expect(weights, t, layer);
   }
-  add_tensors(checkpoint, out);
+  add_tensors(checkpoint, quantization, out);
   for (const qwen3_vl::SmoothGroup& g : qwen3_vl::smooth_groups(t)) {
     out.smoothing_groups.emplace_back(g.name);
   }
@@ -216,7 +228,8 @@ std::string Inspection::to_json() const {
                                 {"bytes", f.bytes},
                                 {"quantizable", f.quantizable}});
   }
-  return json.dump(2);
+  // Names and paths may hold bytes that are not UTF-8.
+  return json.dump(2, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 }  // namespace squint

@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kReportKey = "squint.report";
+constexpr const char* kHeadName = "journal.json";
 
 std::string report_text(const QuantizedBlock& block) {
   Json linears = Json::array();
@@ -50,20 +51,62 @@ void read_report(const std::string& text, std::string_view where, QuantizedBlock
   }
 }
 
+// Also what a killed process leaves of a file that it was writing: ".layer-00007.safetensors.*".
+bool is_of_a_journal(const fs::directory_entry& entry) {
+  std::error_code error;
+  if (!entry.is_regular_file(error)) return false;
+  const std::string name = entry.path().filename().string();
+  if (name.starts_with('.')) return name.starts_with(".layer-") || name.starts_with(".journal.");
+  return name == kHeadName || (name.starts_with("layer-") && name.ends_with(".safetensors"));
+}
+
+std::vector<fs::directory_entry> entries_of(const fs::path& folder, std::error_code& error) {
+  std::vector<fs::directory_entry> entries;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    entries.push_back(*at);
+  }
+  return entries;
+}
+
+[[noreturn]] void fail(const fs::path& folder, std::string_view what,
+                       const std::error_code& error) {
+  throw Error(ErrorCode::io, fmt::format("{}: {}: {}", folder.string(), what, error.message()));
+}
+
+// Empties a folder that is there, unless it is somebody else's.
+void clear(const fs::path& folder) {
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
+  if (!fs::exists(status)) return;  // Where it cannot be examined, it cannot be created either.
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: {}, so it is no journal of an interrupted run, which this run "
+                            "would keep there; move it away or choose another output folder",
+                            folder.string(), why));
+  };
+  if (!fs::is_directory(status)) refuse("is no folder");
+  const std::vector<fs::directory_entry> entries = entries_of(folder, error);
+  if (error) fail(folder, "cannot be read", error);
+  for (const fs::directory_entry& entry : entries) {
+    if (!is_of_a_journal(entry)) refuse("holds " + entry.path().filename().string());
+  }
+  for (const fs::directory_entry& entry : entries) {
+    fs::remove(entry.path(), error);
+    if (error) fail(entry.path(), "cannot be removed", error);
+  }
+}
+
 }  // namespace
 
 Journal::Journal(const fs::path& output, const std::string& identity)
     : folder_(fs::path(output).concat(".journal")) {
-  const fs::path head = folder_ / "journal.json";
+  const fs::path head = folder_ / kHeadName;
   const std::string text = Json{{"run", io::sha256(identity)}}.dump() + "\n";
   std::error_code error;
   if (fs::is_regular_file(head, error) && io::read_file(head, 1 << 20) == text) return;
-  fs::remove_all(folder_, error);
+  clear(folder_);
   fs::create_directories(folder_, error);
-  if (error) {
-    throw Error(ErrorCode::io,
-                fmt::format("{}: cannot be created: {}", folder_.string(), error.message()));
-  }
+  if (error) fail(folder_, "cannot be created", error);
   io::write_file_atomically(head, text);
 }
 
@@ -96,14 +139,16 @@ void Journal::write(int64_t layer, const QuantizedBlock& block) const {
 
 int64_t Journal::finished(int64_t layers) const {
   int64_t layer = 0;
-  std::error_code error;
-  while (layer < layers && fs::is_regular_file(file_of(layer), error)) ++layer;
+  while (layer < layers && find(layer)) ++layer;
   return layer;
 }
 
 void Journal::remove() const {
   std::error_code ignored;
-  fs::remove_all(folder_, ignored);
+  for (const fs::directory_entry& entry : entries_of(folder_, ignored)) {
+    if (is_of_a_journal(entry)) fs::remove(entry.path(), ignored);
+  }
+  fs::remove(folder_, ignored);
 }
 
 }  // namespace squint::quantize

@@ -16,18 +16,17 @@ namespace squint::quantize {
 class Journal {
  public:
   // Opens OUTPUT.journal, or begins it. `identity` describes model, options and calibration data: a
-  // journal of another run is cleared.
+  // journal of another run is cleared. Throws Error(bad_input) where something of that name is no
+  // journal, or holds what no journal does: it is left alone.
   Journal(const std::filesystem::path& output, const std::string& identity);
 
   // A finished layer, its tensors mapped; nothing where it has not been finished.
   std::optional<QuantizedBlock> find(int64_t layer) const;
   void write(int64_t layer, const QuantizedBlock& block) const;
-  int64_t finished(int64_t layers) const;  // how many, counted from the first
+  int64_t finished(int64_t layers) const;  // how many can be found, counted from the first
 
-  // When everything has been published.
+  // When everything has been published. What is not the journal's stays.
   void remove() const;
-
-  const std::filesystem::path& folder() const { return folder_; }
 
  private:
   std::filesystem::path file_of(int64_t layer) const;

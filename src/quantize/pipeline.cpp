@@ -54,7 +54,7 @@ void check_options(const QuantizeOptions& options) {
     throw Error(ErrorCode::usage, "awq needs calibration data; rtn does without");
   }
   const fs::path& out = options.output;
-  if (fs::exists(out) && !(fs::is_directory(out) && fs::is_empty(out))) {
+  if (!io::is_vacant(out)) {
     throw Error(ErrorCode::bad_input, fmt::format("{}: exists and is not empty; choose another "
                                                   "output folder or remove it",
                                                   out.string()));
@@ -81,7 +81,8 @@ class Run {
     if (!options_.calibration.empty()) {
       rows_ = load_calibration(options_.calibration, options_.rows);
     }
-    const CalibrationSize size = measure(rows_, processor_, cx_.backend.host_threads());
+    const CalibrationSize size = measure(rows_, processor_, cx_.backend.host_threads(),
+                                         [this](int64_t) { stop_if_asked(); });
     const Journal journal(options_.output, identity(size));
     report_.options = options_;
     report_.source_bytes = checkpoint_.tensor_bytes();
@@ -110,7 +111,9 @@ class Run {
     }
     // The layers' own values are checked when they are loaded; what is only copied, here.
     for (const std::string& name : checkpoint_.names()) {
-      if (!name.starts_with("model.language_model.layers.")) weights_.expect_finite(name);
+      if (name.starts_with("model.language_model.layers.")) continue;
+      stop_if_asked();
+      weights_.expect_finite(name);
     }
     std::string problems;
     for (const LinearRole role : qwen3_vl::kAllLinears) {
@@ -140,7 +143,7 @@ class Run {
   // Everything that the output's bytes depend on.
   std::string identity(const CalibrationSize& size) const {
     return fmt::format("squint 1\n{}\n{}\n{}\n{}\n{}\n", io::fingerprint(checkpoint_),
-                       recipe_yaml(options_), size.id_hash, cx_.backend.name(),
+                       recipe_yaml(options_), size.input_hash, cx_.backend.name(),
                        cx_.backend.kernels() == "scalar" ? "scalar" : "fused");
   }
 
@@ -168,14 +171,16 @@ class Run {
     plan.peak_bytes = plan.activation_bytes + plan.block_bytes + plan.statistics_bytes;
     const int64_t quantized = weights * c.layers;
     const int64_t columns = plan_.scheme.group_size == 0 ? c.hidden : plan_.scheme.group_size;
-    plan.output_bytes = checkpoint_.tensor_bytes() - 2 * quantized + quantized * options_.bits / 8 +
-                        2 * (quantized / columns);
+    const int64_t packed = quantized * options_.bits / 8 + 2 * (quantized / columns);
+    plan.output_bytes = checkpoint_.tensor_bytes() - 2 * quantized + packed;
+    // The journal still holds the packed layers while the result is written.
+    plan.disk_bytes = plan.output_bytes + packed / c.layers * (c.layers - plan.resumed_layers);
     return plan;
   }
 
   void check_disk() const {
     const fs::path parent = fs::absolute(options_.output).parent_path();
-    const int64_t needed = report_.plan.output_bytes * 3 / 2;  // the journal and the result
+    const int64_t needed = report_.plan.disk_bytes;
     const int64_t free = io::available_bytes(parent);
     if (free < needed) {
       throw Error(
@@ -203,6 +208,12 @@ class Run {
       if (!block) {
         journal.write(layer, quantize_layer(layer, activations.get()));
         block = journal.find(layer);  // Mapped instead of in memory.
+      }
+      if (!block) {
+        throw Error(ErrorCode::io,
+                    fmt::format("{}.journal: layer {} was written and cannot be read back; was it "
+                                "removed, or is the disk failing?",
+                                options_.output.string(), layer));
       }
       stop_if_asked();
       if (activations && layer + 1 < layers) advance(layer, *block, *activations);
@@ -284,7 +295,8 @@ class Run {
     writer.copy_side_files(options_.model);
     writer.publish(parameters);
     report_.output_bytes = io::Checkpoint::open(options_.output).tensor_bytes();
-    progress("writing", total_ - done_);
+    // Published: from here on there is nothing to stop any more.
+    if (options_.on_progress) options_.on_progress({"writing", total_, total_, elapsed()});
   }
 
   void stop_if_asked() const {
@@ -330,8 +342,16 @@ class Run {
 
 QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend) {
   // "out", "./out" and "out/" are one folder, with one journal beside it.
+  if (options.output.empty()) {
+    throw Error(ErrorCode::usage, "output: expected a folder, found an empty name");
+  }
   QuantizeOptions normal = options;
-  normal.output = fs::absolute(options.output).lexically_normal();
+  std::error_code error;
+  normal.output = fs::absolute(options.output, error).lexically_normal();
+  if (error) {
+    throw Error(ErrorCode::io, fmt::format("{}: the current folder is unknown: {}",
+                                           options.output.string(), error.message()));
+  }
   if (!normal.output.has_filename()) normal.output = normal.output.parent_path();
   check_options(normal);
   return Run(normal, backend).run();

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
@@ -32,7 +33,8 @@ std::string options_text(const QuantizeOptions& o) {
 // A bar of `cells` characters for a value in 0..limit, in eighths.
 std::string bar(double value, double limit, int cells) {
   static constexpr const char* kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-  const int eighths = std::clamp(static_cast<int>(value / limit * cells * 8 + 0.5), 0, cells * 8);
+  const int eighths =
+      std::clamp(static_cast<int>(std::lround(value / limit * cells * 8)), 0, cells * 8);
   std::string out;
   for (int i = 0; i < eighths / 8; ++i) out += "█";
   return out + kEighths[eighths % 8];
@@ -100,7 +102,8 @@ std::string QuantizeReport::to_json() const {
                                  {"loss", s.loss},
                                  {"identity_loss", s.identity_loss}});
   }
-  return json.dump(2);
+  // Paths may hold bytes that are not UTF-8.
+  return json.dump(2, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 }  // namespace squint

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "io/mapped_file.h"
 #include "models/qwen3_vl/chat_template.h"
 #include "models/qwen3_vl/model.h"
 #include "runtime/generation_config.h"
@@ -22,8 +21,6 @@ using Clock = std::chrono::steady_clock;
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
-
-constexpr int64_t kMaxImageBytes = int64_t{1} << 30;
 
 void throw_if_stopped(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::interrupted, "interrupted");
@@ -93,7 +90,7 @@ class Engine::Impl {
     throw_if_stopped(stop);
     done.prompt_tokens = input.tokens();
     done.image_tokens = input.image_tokens();
-    done.ms_images = ms_since(start);
+    if (!features.empty()) done.ms_images = ms_since(start);
 
     const auto prefill_start = Clock::now();
     const int64_t room = model_.config().text.max_positions - input.tokens();
@@ -127,10 +124,10 @@ class Engine::Impl {
       check_turn(turn);
       messages.push_back(message_of(turn));
       for (const ImageInput& image : turn.images) {
-        const std::string bytes =
-            image.bytes.empty() ? io::read_file(image.path, kMaxImageBytes) : image.bytes;
-        images.push_back(
-            model_.processor().read_image(std::as_bytes(std::span(bytes)), image.path.string()));
+        images.push_back(image.bytes.empty()
+                             ? model_.processor().read_image(image.path)
+                             : model_.processor().read_image(std::as_bytes(std::span(image.bytes)),
+                                                             image.path.string()));
       }
     }
     return model_.processor().prepare(render_chat(messages, {}), std::move(images));
@@ -190,7 +187,8 @@ Sampling Engine::default_sampling() const { return impl_->default_sampling(); }
 int64_t Engine::weight_bytes() const { return impl_->weight_bytes(); }
 int64_t Engine::cache_bytes(int64_t tokens) const { return impl_->cache_bytes(tokens); }
 
-Completion Engine::generate(const Request& request, const OnText& on_text, std::stop_token stop) {
+Completion Engine::generate(const Request& request, const OnText& on_text,
+                            const std::stop_token& stop) {
   return impl_->generate(request, on_text, stop);
 }
 

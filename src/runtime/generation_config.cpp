@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/qwen3_vl/config.h"
 #include "squint/error.h"
 
 namespace squint::runtime {
@@ -17,21 +18,6 @@ bool present(const Json& config, std::string_view key) {
 double number_or(const Json& config, std::string_view key, double otherwise,
                  std::string_view where) {
   return present(config, key) ? number_member(config, key, where) : otherwise;
-}
-
-std::vector<int64_t> parse_eos(const Json& value, std::string_view where) {
-  const Json list = value.is_array() ? value : Json::array({value});
-  std::vector<int64_t> ids;
-  for (const Json& id : list) {
-    if (!id.is_number_integer() || id < 0) {
-      throw Error(ErrorCode::bad_input,
-                  fmt::format("{}: \"eos_token_id\" should be a token id or a list of them, but is "
-                              "{}",
-                              where, value.dump()));
-    }
-    ids.push_back(id.get<int64_t>());
-  }
-  return ids;
 }
 
 }  // namespace
@@ -63,8 +49,8 @@ GenerationConfig parse_generation_config(const Json& config, std::string_view wh
     out.sampling.top_k = present(config, "top_k") ? int_member(config, "top_k", where) : 0;
   }
   out.sampling.repetition_penalty = number_or(config, "repetition_penalty", 1, where);
-  if (present(config, "eos_token_id")) {
-    out.eos_token_ids = parse_eos(config["eos_token_id"], where);
+  if (const auto eos = config.find("eos_token_id"); eos != config.end()) {
+    out.eos_token_ids = qwen3_vl::parse_eos_token_ids(*eos, where);
   }
   try {
     check_sampling(out.sampling);

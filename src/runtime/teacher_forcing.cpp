@@ -1,14 +1,8 @@
 #include "runtime/teacher_forcing.h"
 
-#include "io/mapped_file.h"
 #include "models/qwen3_vl/chat_template.h"
 
 namespace squint::runtime {
-namespace {
-
-constexpr int64_t kMaxImageBytes = int64_t{1} << 30;
-
-}  // namespace
 
 ForcedInput force(const qwen3_vl::Processor& processor, const QuestionAnswer& row) {
   using Kind = qwen3_vl::ContentPart::Kind;
@@ -16,8 +10,7 @@ ForcedInput force(const qwen3_vl::Processor& processor, const QuestionAnswer& ro
   user.role = "user";
   std::vector<qwen3_vl::Patches> images;
   for (const auto& path : row.images) {
-    const std::string bytes = io::read_file(path, kMaxImageBytes);
-    images.push_back(processor.read_image(std::as_bytes(std::span(bytes)), path.string()));
+    images.push_back(processor.read_image(path));
     user.content.push_back({.kind = Kind::image});
   }
   user.content.push_back({.kind = Kind::text, .text = row.question});

@@ -60,8 +60,6 @@ std::optional<int32_t> Tokenizer::token_id(std::string_view content) const {
 
 int32_t Tokenizer::size() const { return std::max(vocabulary_.size(), added_.size()); }
 
-bool Tokenizer::is_added(int32_t id) const { return added_.by_id(id) != nullptr; }
-
 bool Tokenizer::is_special(int32_t id) const {
   const AddedToken* added = added_.by_id(id);
   return added != nullptr && added->special;

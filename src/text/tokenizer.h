@@ -44,7 +44,6 @@ class Tokenizer {
   std::optional<int32_t> token_id(std::string_view content) const;
 
   int32_t size() const;  // largest id + 1
-  bool is_added(int32_t id) const;
   bool is_special(int32_t id) const;
   // What the token stands for: raw bytes, not always whole characters; the text of an added token;
   // empty for an id without a string. Valid as long as the tokenizer.

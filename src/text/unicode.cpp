@@ -120,8 +120,8 @@ CharTable::CharTable() {
 }
 
 const CharTable& CharTable::instance() {
-  static const CharTable table;
-  return table;
+  static const CharTable kTable;
+  return kTable;
 }
 
 std::string_view to_nfc(std::string_view text, std::string& buffer) {

@@ -52,18 +52,20 @@ TEST(Random, BelowIsEven) {
 TEST(Random, BelowAtTheEdges) {
   Random random(5);
   for (int i = 0; i < 100; ++i) EXPECT_EQ(random.below(1), 0u);
-  // Above 2^63 a modulus alone would prefer small values: half of the draws must be thrown away.
-  constexpr uint64_t kBound = (uint64_t{1} << 63) + 1;
+  // A modulus alone would give the lowest third twice its share: a quarter of the draws must be
+  // thrown away.
+  constexpr uint64_t kThird = uint64_t{1} << 62;
+  constexpr uint64_t kBound = 3 * kThird;
   int high = 0;
   for (int i = 0; i < 2000; ++i) {
     const uint64_t x = random.below(kBound);
     ASSERT_LT(x, kBound);
-    if (x >= kBound / 2) ++high;
+    if (x >= kThird) ++high;
   }
-  EXPECT_NEAR(high, 1000, 150);
+  EXPECT_NEAR(high, 1333, 120);  // more than five standard deviations
 }
 
-// A generator whose draws are powers of two apart needs no rejection.
+// A bound that is a power of two needs no rejection.
 TEST(Random, BelowAPowerOfTwoIsTheRemainder) {
   Random a(6);
   Random b(6);

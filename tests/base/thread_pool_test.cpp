@@ -1,8 +1,11 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -121,6 +124,45 @@ TEST(ThreadPool, TheCallerTakesPart) {
 
 TEST(ThreadPool, StartsAndStopsIdle) {
   for (int i = 0; i < 50; ++i) ThreadPool pool(4);
+}
+
+// Room for a few threads' stacks within the scope, as under a container's limits.
+class AddressSpaceLimit {
+ public:
+  AddressSpaceLimit() {
+    getrlimit(RLIMIT_AS, &before_);
+    int64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    constexpr rlim_t kRoom = 50'000'000;  // six of the usual 8 MiB
+    const rlimit limit{static_cast<rlim_t>(pages * getpagesize()) + kRoom, before_.rlim_max};
+    setrlimit(RLIMIT_AS, &limit);
+  }
+  ~AddressSpaceLimit() { setrlimit(RLIMIT_AS, &before_); }
+  AddressSpaceLimit(const AddressSpaceLimit&) = delete;
+  AddressSpaceLimit& operator=(const AddressSpaceLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+// Those that did start must end: else this test does not.
+TEST(ThreadPool, MoreThreadsThanTheSystemStartsAreAnError) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "skipped: the sanitizer itself needs address space";
+#endif
+  std::string message;
+  {
+    const AddressSpaceLimit limit;
+    try {
+      ThreadPool pool(5000);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::out_of_memory);
+      message = e.what();
+    }
+  }
+  EXPECT_TRUE(message.starts_with("cannot start 5000 threads: ")) << message;
+  ThreadPool pool(4);
+  EXPECT_EQ(pool.size(), 4);
 }
 
 TEST(ThreadPool, NeedsAThread) { EXPECT_THROW(ThreadPool(0), InternalError); }

@@ -12,7 +12,7 @@
 namespace squint::test {
 namespace {
 
-constexpr int64_t kRows[] = {1, 2, 3, 5, 6, 7, 13, 14, 15, 33, 257};
+constexpr int64_t kRows[] = {0, 1, 2, 3, 5, 6, 7, 13, 14, 15, 33, 257};
 constexpr int64_t kIns[] = {1, 8, 16, 17, 255, 256, 257, 520};
 constexpr int64_t kOuts[] = {1, 15, 16, 17, 31, 64, 65};
 
@@ -80,7 +80,7 @@ struct IntegerCase {
 class IntegerLinear : public Linear {
  protected:
   static constexpr IntegerCase kCases[] = {{4, true}, {4, false}, {8, true}, {8, false}};
-  static constexpr int64_t kFewRows[] = {1, 2, 7, 14, 15, 257};
+  static constexpr int64_t kFewRows[] = {0, 1, 2, 7, 14, 15, 257};
 
   void check_group(int64_t group_size, int64_t in) {
     for (const IntegerCase& c : kCases) {

@@ -340,6 +340,24 @@ TEST_F(Report, UnfinishedRunsCountMissingRowsAsMissed) {
             std::string::npos);
 }
 
+TEST_F(Report, AnUnfinishedCandidateDoesNotPass) {
+  const auto stops = [](const Sample& sample) {
+    if (sample.index == 12) throw Error(ErrorCode::interrupted, "stop");
+    return reference(sample);
+  };
+  const fs::path whole = a();
+  const fs::path part = run("part", stops, 1);
+  const EvaluationReport report = compare_results(whole, part);
+  EXPECT_FALSE(report.passed());
+  EXPECT_EQ(parsed(report)["comparison"]["verdict"], "within noise");
+  EXPECT_FALSE(parsed(report)["comparison"]["non_inferior"]);
+  EXPECT_NE(text(report).find("not passed: B may lose 10 points of 1000, and is not finished"),
+            std::string::npos);
+  EXPECT_EQ(text(report).find("missing and count as missed"), std::string::npos);
+  // What the reference has not answered cannot be lost.
+  EXPECT_TRUE(compare_results(part, whole).passed());
+}
+
 TEST_F(Report, ARunWithoutRows) {
   const fs::path path = folder_.path() / "empty.jsonl";
   test::write_text(path, "{\"kind\":\"run\",\"format\":1}\n");

@@ -146,6 +146,12 @@ TEST(Results, ReaderChecksEveryMember) {
   fault("\"index\":1", "\"index\":-1");
   fault("\"index\":1", "\"index\":9223372036854775808");
   fault("\"answers\":[\"CENTRE\",\"Center\"]", "\"answers\":[]");
+  // Sums over all rows must not overflow.
+  for (const char* tokens :
+       {"\"prompt_tokens\":120", "\"image_tokens\":100", "\"output_tokens\":9"}) {
+    const std::string key(tokens, std::string_view(tokens).find(':') + 1);
+    EXPECT_TRUE(has(fault(tokens, key + "9223372036854775807"), "should be at most 4294967296"));
+  }
   fault("\"hit\":1", "\"hit\":2");
   fault("\"hit\":1", "\"hit\":0");                // A miss that names an answer.
   fault("\"hit_answer\":1", "\"hit_answer\":2");  // There are two.
@@ -250,6 +256,13 @@ TEST_F(Writer, RefusesOtherSettings) {
   EXPECT_TRUE(has(message, "model_name: expected \"large\", found \"tiny\"")) << message;
 }
 
+TEST_F(Writer, MakesItsFolder) {
+  const fs::path path = folder_.path() / "new" / "folder" / "r.jsonl";
+  { ResultsWriter writer(path, example_header()); }
+  EXPECT_EQ(test::read_text(path), header_line(example_header()));
+  ResultsWriter again(path, example_header());
+}
+
 TEST_F(Writer, RefusesASecondWriter) {
   ResultsWriter writer(path_, example_header());
   failure(ErrorCode::io, [&] { ResultsWriter second(path_, example_header()); });
@@ -257,7 +270,9 @@ TEST_F(Writer, RefusesASecondWriter) {
 
 TEST_F(Writer, RefusesWhatIsNoFile) {
   failure(ErrorCode::io, [&] { ResultsWriter writer(folder_.path(), example_header()); });
-  failure(ErrorCode::io, [&] { ResultsWriter writer(folder_.path() / "no/r", example_header()); });
+  test::write_text(folder_.path() / "file", "");
+  failure(ErrorCode::io,
+          [&] { ResultsWriter writer(folder_.path() / "file/r", example_header()); });
   failure(ErrorCode::io, [&] { ResultsWriter writer("/dev/null", example_header()); });
   failure(ErrorCode::bad_input, [&] { read_results(folder_.path()); });
   failure(ErrorCode::io, [&] { read_results(path_); });

@@ -27,8 +27,8 @@ class Runner : public ::testing::Test {
     }
   }
 
-  RunSummary run(const AnswerSample& answer, const OnProgress& progress = {},
-                 std::stop_token stop = {}) {
+  EvaluateSummary run(const AnswerSample& answer, const OnProgress& progress = {},
+                      std::stop_token stop = {}) {
     return run_ocrbench({.samples = samples_, .header = header_, .results = path_}, answer,
                         progress, stop);
   }
@@ -58,19 +58,18 @@ Answer right(const Sample& sample) {
 
 TEST_F(Runner, AsksEveryRowAndScores) {
   std::vector<int64_t> done;
-  const RunSummary summary = run(
+  const EvaluateSummary summary = run(
       [](const Sample& sample) {
         Answer answer = right(sample);
         if (sample.index == 1 || sample.index == 5)
           answer.text = "ANSWER " + sample.question.substr(4);
         return answer;
       },
-      [&](const RunProgress& progress) { done.push_back(progress.done); });
+      [&](const EvaluateProgress& progress) { done.push_back(progress.done); });
   EXPECT_FALSE(summary.interrupted);
   EXPECT_EQ(summary.progress.done, 6);
   EXPECT_EQ(summary.progress.total, 6);
   EXPECT_EQ(summary.progress.hits, 5);  // Case counts in row 5, a formula.
-  EXPECT_EQ(summary.progress.output_tokens, 18);
   EXPECT_EQ(done, (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6}));
   const ResultsFile file = read_results(path_);
   ASSERT_EQ(file.rows.size(), 6u);
@@ -97,7 +96,7 @@ TEST_F(Runner, KeepsReasoningButDoesNotScoreIt) {
 }
 
 TEST_F(Runner, AFailedRowIsCountedAndTheRunGoesOn) {
-  const RunSummary summary = run([](const Sample& sample) {
+  const EvaluateSummary summary = run([](const Sample& sample) {
     if (sample.index == 2) throw Error(ErrorCode::io, "image: gone");
     Answer answer = right(sample);
     if (sample.index == 3) answer.finish_reason = "error";  // Right, but failed all the same.
@@ -120,13 +119,13 @@ TEST_F(Runner, InterruptedRunsContinue) {
     if (sample.index == 2) throw Error(ErrorCode::interrupted, "Ctrl-C");
     return right(sample);
   };
-  const RunSummary first = run(stops_at_2);
+  const EvaluateSummary first = run(stops_at_2);
   EXPECT_TRUE(first.interrupted);
   EXPECT_EQ(first.progress.done, 2);
   EXPECT_EQ(asked, 3);
   EXPECT_EQ(read_results(path_).rows.size(), 2u);
   asked = 0;
-  const RunSummary second = run([&](const Sample& sample) {
+  const EvaluateSummary second = run([&](const Sample& sample) {
     ++asked;
     return right(sample);
   });
@@ -135,7 +134,6 @@ TEST_F(Runner, InterruptedRunsContinue) {
   EXPECT_EQ(second.progress.resumed, 2);
   EXPECT_EQ(second.progress.done, 6);
   EXPECT_EQ(second.progress.hits, 6);
-  EXPECT_EQ(second.progress.output_tokens, 12);
   // In one go or in two: the same bytes.
   const std::string in_two = test::read_text(path_);
   fs::remove(path_);
@@ -147,16 +145,16 @@ TEST_F(Runner, ResumesBehindATornLine) {
   run(right);
   const std::string whole = test::read_text(path_);
   test::write_text(path_, whole.substr(0, whole.size() - 30));
-  const RunSummary summary = run(right);
+  const EvaluateSummary summary = run(right);
   EXPECT_EQ(summary.progress.resumed, 5);
   EXPECT_EQ(test::read_text(path_), whole);
 }
 
 TEST_F(Runner, StopTokenStopsBetweenRows) {
   std::stop_source source;
-  const RunSummary summary = run(
+  const EvaluateSummary summary = run(
       right,
-      [&](const RunProgress& progress) {
+      [&](const EvaluateProgress& progress) {
         if (progress.done == 4) source.request_stop();
       },
       source.get_token());
@@ -166,9 +164,9 @@ TEST_F(Runner, StopTokenStopsBetweenRows) {
 
 TEST_F(Runner, StoppingAfterTheLastRowIsNoInterruption) {
   std::stop_source source;
-  const RunSummary summary = run(
+  const EvaluateSummary summary = run(
       right,
-      [&](const RunProgress& progress) {
+      [&](const EvaluateProgress& progress) {
         if (progress.done == 6) source.request_stop();
       },
       source.get_token());
@@ -185,6 +183,30 @@ TEST_F(Runner, RefusesAnotherRunsFile) {
   samples_[0].index = 0;
   samples_.pop_back();  // The plan differs.
   EXPECT_EQ(failure(right), ErrorCode::bad_input);
+}
+
+// The plan, which only counts, stays the same in all of these.
+TEST_F(Runner, RefusesRowsOfAnotherImageOrType) {
+  run(right);
+  samples_[0].image_key = "another";
+  EXPECT_EQ(failure(right), ErrorCode::bad_input);
+  samples_[0].image_key = "0";
+  std::swap(samples_[0].type, samples_[4].type);
+  EXPECT_EQ(failure(right), ErrorCode::bad_input);
+  std::swap(samples_[0].type, samples_[4].type);
+  run(right);
+  fs::remove(path_);
+  samples_[1].dataset = "E";
+  run(right);
+  std::swap(samples_[0].dataset, samples_[1].dataset);
+  EXPECT_EQ(failure(right), ErrorCode::bad_input);
+}
+
+TEST_F(Runner, AnImpossibleRequestIsNoFailedRow) {
+  EXPECT_EQ(failure([](const Sample&) -> Answer { throw Error(ErrorCode::usage, "max_tokens"); }),
+            ErrorCode::usage);
+  EXPECT_TRUE(read_results(path_).rows.empty());
+  EXPECT_EQ(run(right).progress.done, 6);
 }
 
 TEST_F(Runner, RuleIsAmongTheSettings) {
@@ -204,7 +226,8 @@ TEST_F(Runner, ABrokenInvariantStopsTheRun) {
 }
 
 TEST_F(Runner, CannotWriteAtAll) {
-  path_ = folder_.path() / "missing" / "r.jsonl";
+  test::write_text(folder_.path() / "file", "");
+  path_ = folder_.path() / "file" / "r.jsonl";
   EXPECT_EQ(failure(right), ErrorCode::io);
 }
 

@@ -143,11 +143,14 @@ TEST(AtomicFile, ReadOnlyFolderIsAnIoError) {
 TEST(AtomicFile, FailedWriteLeavesNothingBehind) {
   const test::TempDir dir;
   const FileSizeLimit limit(1000);
-  AtomicFile file(dir.path() / "out");
-  file.write(std::string(900, 'x'));
-  const std::string rest(900, 'y');
-  EXPECT_TRUE(says(error_of(ErrorCode::io, [&] { file.write(rest); }), "File too large"));
-  EXPECT_FALSE(fs::exists(dir.path() / "out"));
+  {
+    AtomicFile file(dir.path() / "out");
+    file.write(std::string(900, 'x'));
+    const std::string rest(900, 'y');
+    EXPECT_TRUE(says(error_of(ErrorCode::io, [&] { file.write(rest); }), "File too large"));
+    EXPECT_FALSE(fs::exists(dir.path() / "out"));
+  }
+  EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{});
 }
 
 TEST(AtomicFile, FullDiskSaysWhatIsNeededAndLeavesNothingBehind) {
@@ -170,7 +173,6 @@ TEST(AtomicFile, FullDiskSaysWhatIsNeededAndLeavesNothingBehind) {
 }
 
 TEST(AvailableBytes, MissingFolderIsAnIoError) {
-  EXPECT_GT(available_bytes("/"), -1);
   EXPECT_TRUE(says(error_of(ErrorCode::io, [] { available_bytes("/no/such"); }), "/no/such"));
   EXPECT_TRUE(says(error_of(ErrorCode::io, [] { sync_folder("/no/such"); }), "/no/such"));
 }

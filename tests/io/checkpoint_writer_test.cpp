@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -191,8 +194,82 @@ TEST(CheckpointWriter, TwoWritersOfOneFolderAreRefused) {
   CheckpointWriter first(dir.path() / "out");
   EXPECT_TRUE(
       says(error_of(ErrorCode::bad_input, [&] { CheckpointWriter second(dir.path() / "out"); }),
-           "interrupted run"));
-  EXPECT_TRUE(fs::exists(first.working_folder()));
+           "another writer is filling it"));
+  first.add({"a", bytes_tensor(1, 1)});
+  first.publish(1);
+  EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{"out"});
+}
+
+// Begins to fill `out` in a process that ends without cleaning up.
+void die_writing(const fs::path& out) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    CheckpointWriter writer(out);
+    writer.write_side_file("stale", "half a file");
+    fs::create_directory(writer.working_folder() / "folder");
+    test::write_text(writer.working_folder() / "folder" / "stale", "more");
+    raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+}
+
+// Twice: a later process may well have the same id.
+TEST(CheckpointWriter, WhatAKilledWriterLeftIsReplaced) {
+  const test::TempDir dir;
+  const fs::path out = dir.path() / "out";
+  die_writing(out);
+  die_writing(out);
+  EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{"out.partial"});
+  EXPECT_TRUE(is_vacant(out));
+  CheckpointWriter writer(out);
+  EXPECT_TRUE(fs::is_empty(writer.working_folder()));
+  writer.add({"a", bytes_tensor(1, 1)});
+  writer.publish(1);
+  EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{"out"});
+  EXPECT_EQ(files_in(out), std::vector<std::string>{kSingleFileName});
+}
+
+TEST(CheckpointWriter, WhatStandsInTheWorkingFoldersPlaceIsUntouched) {
+  const test::TempDir dir;
+  fs::create_directory(dir.path() / "elsewhere");
+  test::write_text(dir.path() / "elsewhere" / "mine", "precious");
+  fs::create_directory_symlink(dir.path() / "elsewhere", dir.path() / "out.partial");
+  EXPECT_TRUE(
+      says(error_of(ErrorCode::io, [&] { CheckpointWriter writer(dir.path() / "out"); }), "open"));
+  EXPECT_EQ(test::read_text(dir.path() / "elsewhere" / "mine"), "precious");
+  test::write_text(dir.path() / "file.partial", "precious");
+  error_of(ErrorCode::io, [&] { CheckpointWriter writer(dir.path() / "file"); });
+  EXPECT_EQ(test::read_text(dir.path() / "file.partial"), "precious");
+}
+
+TEST(IsVacant, SaysWhatAWriterWouldAccept) {
+  const test::TempDir dir;
+  const fs::path out = dir.path() / "out";
+  EXPECT_TRUE(is_vacant(out));
+  fs::create_directory(out);
+  EXPECT_TRUE(is_vacant(out));
+  fs::create_directory(out / ".partial");
+  test::write_text(out / ".partial" / "x", "x");
+  EXPECT_TRUE(is_vacant(out));
+  test::write_text(out / "x", "x");
+  EXPECT_FALSE(is_vacant(out));
+  EXPECT_FALSE(is_vacant(out / "x"));
+}
+
+TEST(IsVacant, UnreadableFolderIsAnIoError) {
+  const test::TempDir dir;
+  fs::create_directories(dir.path() / "closed" / "out");
+  ASSERT_EQ(chmod((dir.path() / "closed").c_str(), 0), 0);
+  const test::AsNobody nobody;
+  if (!nobody.ok()) GTEST_SKIP() << test::kNoNobody;
+  for (const char* name : {"closed", "closed/out"}) {
+    EXPECT_TRUE(
+        says(error_of(ErrorCode::io, [&] { is_vacant(dir.path() / name); }), "Permission denied"))
+        << name;
+  }
 }
 
 TEST(CheckpointWriter, MissingSourceIsAnIoError) {
@@ -245,6 +322,35 @@ TEST(CheckpointWriter, MountPointIsFilled) {
   writer.publish(240);
   EXPECT_EQ(files_in(out).size(), 5u);
   EXPECT_EQ(Checkpoint::open(out).tensor_bytes(), 240);
+}
+
+TEST(CheckpointWriter, WhatAKilledWriterLeftInAMountPointIsReplaced) {
+  const test::TempDir dir;
+  const fs::path out = dir.path() / "out";
+  fs::create_directory(out);
+  const test::TinyDisk disk(out);
+  if (!disk.ok()) GTEST_SKIP() << test::kNoMount;
+  die_writing(out);
+  EXPECT_EQ(files_in(out), std::vector<std::string>{".partial"});
+  EXPECT_TRUE(is_vacant(out));
+  CheckpointWriter writer(out);
+  error_of(ErrorCode::bad_input, [&] { CheckpointWriter second(out); });
+  writer.add({"a", bytes_tensor(1, 1)});
+  writer.publish(1);
+  EXPECT_EQ(files_in(out), std::vector<std::string>{kSingleFileName});
+}
+
+// The volume of a container that was killed, seen from outside.
+TEST(CheckpointWriter, WhatWasLeftInsideAPlainFolderIsReplaced) {
+  const test::TempDir dir;
+  const fs::path out = dir.path() / "out";
+  fs::create_directories(out / ".partial");
+  test::write_text(out / ".partial" / "stale", "half a file");
+  CheckpointWriter writer(out);
+  writer.add({"a", bytes_tensor(1, 1)});
+  writer.publish(1);
+  EXPECT_EQ(files_in(dir.path()), std::vector<std::string>{"out"});
+  EXPECT_EQ(files_in(out), std::vector<std::string>{kSingleFileName});
 }
 
 TEST(CheckpointWriter, MisuseIsABug) {

@@ -226,6 +226,24 @@ TEST(ModulePattern, HostileExpressionsTakeNoTime) {
   EXPECT_FALSE(pattern.matches(std::string(200, 'a')));
   EXPECT_FALSE(ModulePattern("re:a*").matches(std::string(100'000, 'a')));
   error_of(ErrorCode::unsupported, [] { ModulePattern("re:((a{1000}){1000}){1000}"); });
+  // Compiled to as many copies, through which the matcher recurses.
+  EXPECT_TRUE(
+      says(error_of(ErrorCode::unsupported,
+                    [] { ModulePattern("re:(?:a?){10000}").matches(std::string(200, 'a')); }),
+           "counted repeats"));
+  // Every level inside multiplies the steps by the name's length.
+  std::string nested = "b";
+  for (int level = 0; level < 8; ++level) nested = "(?:.(?=" + nested + "|(?:.)*))*b";
+  EXPECT_TRUE(says(error_of(ErrorCode::unsupported,
+                            [&] { ModulePattern("re:" + nested).matches(std::string(200, 'a')); }),
+                   "more than 2 lookaheads"));
+}
+
+TEST(ModulePattern, TwoLookaheadsAreUnderstood) {
+  const ModulePattern pattern("re:^(?=.*layers)(?!.*down_proj)(?:.*)proj$");
+  EXPECT_TRUE(pattern.matches("layers.1.up_proj"));
+  EXPECT_FALSE(pattern.matches("layers.1.down_proj"));
+  EXPECT_FALSE(pattern.matches("blocks.1.up_proj"));
 }
 
 TEST(InsertQuantizationConfig, KeepsOrderAndValuesOfEverythingElse) {

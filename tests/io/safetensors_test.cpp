@@ -70,6 +70,13 @@ TEST(SafetensorsHeader, FileWithoutTensorsIsLegal) {
   EXPECT_TRUE(parse(file_of("{}", "")).entries.empty());
 }
 
+// Readers ignore fields that they do not know, and objects have their own names.
+TEST(SafetensorsHeader, TheSameNameMayOccurInAnotherObject) {
+  const std::string header =
+      R"({"a":{"x":{"shape":1},"shape":[4],"dtype":"U8","data_offsets":[0,4]}})";
+  EXPECT_EQ(parse(file_of(header, "1234")).entries.at(0).shape, Shape({4}));
+}
+
 struct Damage {
   const char* what;
   std::string file;
@@ -111,6 +118,12 @@ std::vector<Damage> entry_damage() {
       {"same field twice",
        one(R"("a":{"dtype":"U8","dtype":"I8","shape":[4],"data_offsets":[0,4]})"),
        "names \"dtype\" twice"},
+      {"same field twice, an object between",
+       one(R"("a":{"dtype":"I8","x":{},"dtype":"U8","shape":[4],"data_offsets":[0,4]})"),
+       "names \"dtype\" twice"},
+      {"same field twice in an object inside",
+       one(R"("a":{"x":{"y":1,"z":{},"y":2},"dtype":"U8","shape":[4],"data_offsets":[0,4]})"),
+       "names \"y\" twice"},
       {"entry is a number", one("\"a\":1"), "expected an object"},
       {"no dtype", one(R"("a":{"shape":[4],"data_offsets":[0,4]})"), "\"dtype\" is missing"},
       {"no shape", one(R"("a":{"dtype":"U8","data_offsets":[0,4]})"),
@@ -218,7 +231,7 @@ TEST(WriteSafetensors, EveryTypeAndShapeComesBackAndTheBytesRepeat) {
 
   const SafetensorsFile file(dir.path() / "a");
   EXPECT_EQ(file.metadata().at("a key"), "\"value\"");
-  EXPECT_EQ(file.names().size(), tensors.size());
+  EXPECT_EQ(file.tensors().size(), tensors.size());
   for (const NamedTensor& t : tensors) {
     const Tensor* found = file.find(t.name);
     ASSERT_NE(found, nullptr) << t.name;

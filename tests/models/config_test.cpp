@@ -97,6 +97,24 @@ TEST(Config, PublishedSpelling) { expect_reader(parse_config(published(), "confi
 
 TEST(Config, NewerSpelling) { expect_reader(parse_config(newer(), "config.json")); }
 
+TEST(Config, EndTokens) {
+  const auto ids = [](const char* value) {
+    Json config = published();
+    config["text_config"]["eos_token_id"] = Json::parse(value);
+    return parse_config(config, "config.json").eos_token_ids;
+  };
+  EXPECT_EQ(ids("7"), std::vector<int64_t>{7});
+  EXPECT_EQ(ids("[7, 0]"), (std::vector<int64_t>{7, 0}));
+  EXPECT_TRUE(ids("[]").empty());
+  EXPECT_TRUE(ids("null").empty());
+  for (const char* value : {"-1", "1.5", "\"7\"", "[1, -1]", "[[1]]", "true", "{}"}) {
+    Json config = published();
+    config["text_config"]["eos_token_id"] = Json::parse(value);
+    EXPECT_TRUE(says(refusal(ErrorCode::bad_input, config), "text_config: \"eos_token_id\""))
+        << value;
+  }
+}
+
 TEST(Config, NewerSpellingMayKeepRopeThetaOutside) {
   Json config = newer();
   config["text_config"]["rope_parameters"].erase("rope_theta");

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -192,6 +193,10 @@ TEST_F(ProcessorTest, ImagesAreReadAndNamed) {
   const Patches image = p.read_image(std::as_bytes(std::span(file)), "rgb.png");
   EXPECT_EQ(image.values.dim(0), image.grid.h * image.grid.w);
   EXPECT_GE(image.grid.h * image.grid.w * 256, p.image_config().min_area);
+  const auto values = image.values.span<const float>();
+  const Patches same = p.read_image(test::repo_dir() / "tests/data/images/rgb.png");
+  EXPECT_TRUE(std::ranges::equal(same.values.span<const float>(), values));
+  error_of(ErrorCode::io, [&] { p.read_image("/no/such.png"); });
   const std::string half = file.substr(0, 20);
   EXPECT_TRUE(says(error_of(ErrorCode::bad_input,
                             [&] { p.read_image(std::as_bytes(std::span(half)), "half.png"); }),

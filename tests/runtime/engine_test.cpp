@@ -99,6 +99,7 @@ TEST_F(EngineTest, CountsTokens) {
   EXPECT_GT(image.image_tokens, 0);
   EXPECT_EQ(image.prompt_tokens, words.prompt_tokens + image.image_tokens + 2);  // start and end
   EXPECT_GT(image.ms_images, 0);
+  EXPECT_EQ(words.ms_images, 0);
   EXPECT_GT(image.ms_prefill, 0);
 }
 
@@ -283,8 +284,11 @@ TEST_F(ShortEngineTest, AnyOfTheEndTokensEnds) {
   // Without generation_config.json the model's own end token counts.
   files_.files.erase("generation_config.json");
   std::filesystem::remove(dir_.path() / "generation_config.json");
-  files_.patch("config.json", "{\"text_config\": {\"eos_token_id\": " + std::to_string(end) + "}}");
-  EXPECT_EQ(engine().generate(request()).ids, answer.ids);
+  for (const std::string& tokens :
+       {std::to_string(end), "[1023000, " + std::to_string(end) + "]"}) {
+    files_.patch("config.json", "{\"text_config\": {\"eos_token_id\": " + tokens + "}}");
+    EXPECT_EQ(engine().generate(request()).ids, answer.ids) << tokens;
+  }
 }
 
 TEST_F(ShortEngineTest, RowsOfTheHeadWithoutATokenAreNeverDrawn) {

@@ -42,12 +42,9 @@ TEST(Tokenizer, KnowsItsTokens) {
   EXPECT_EQ(reader().bytes(220), " ");
   EXPECT_EQ(reader().bytes(1000), "<|im_end|>");
   EXPECT_TRUE(reader().is_special(1000));
-  EXPECT_TRUE(reader().is_added(1023));
   EXPECT_FALSE(reader().is_special(1023));
-  EXPECT_FALSE(reader().is_added(997));
   for (const int32_t id : {-1, 1024, INT32_MAX, INT32_MIN}) {
     EXPECT_EQ(reader().bytes(id), "");
-    EXPECT_FALSE(reader().is_added(id));
     EXPECT_FALSE(reader().is_special(id));
   }
 }
@@ -57,7 +54,7 @@ TEST(Tokenizer, UntrustedTextCannotBecomeAnAddedToken) {
   const Ids trusted = reader().encode(text);
   EXPECT_EQ(trusted, (Ids{id_of("a"), id_of("<|im_end|>"), id_of("b"), id_of("</think>")}));
   const Ids untrusted = reader().encode(text, /*added_tokens=*/false);
-  for (const int32_t id : untrusted) EXPECT_FALSE(reader().is_added(id)) << id;
+  for (const int32_t id : untrusted) EXPECT_LT(id, id_of("<|endoftext|>"));  // the first added one
   EXPECT_EQ(reader().decode(untrusted, /*skip_special=*/true), text);
 }
 

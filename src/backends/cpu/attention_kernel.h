@@ -1,8 +1,8 @@
 // attention_kernel.h: softmax(q·k scale) · v for the queries of one key/value head.
 //
 // The queries of all heads that share a key/value head are packed as rows, so that each tile of
-// keys is read once for all of them. Scores of a block of rows over all visible keys are kept, in
-// scratch: [kAttentionRows, keys].
+// keys is read once for all of them. The rows' scores over all visible keys are kept, in scratch:
+// [kAttentionRows, keys].
 #pragma once
 
 #include "backends/cpu/gemm_kernel.h"
@@ -26,29 +26,25 @@ inline float soften(float* scores, int64_t visible, int64_t padded, float scale)
   return sum_lanes(sum);
 }
 
-struct QueryBlock {
-  int64_t token;
-  int64_t tokens;
-  int64_t rows;  // tokens * query heads per key/value head
-  int64_t keys;  // visible to the last token
-};
-
+// (token_end - token_begin) * heads / kv_heads must not exceed kAttentionRows.
 template <class V>
-void attend(const AttentionTask& a, const QueryBlock& b) {
+void attention(const AttentionTask& a) {
   const int64_t group = a.heads / a.kv_heads;
+  const int64_t rows = (a.token_end - a.token_begin) * group;
+  const int64_t key_count = a.causal ? a.first_position + a.token_end : a.length;
   const int64_t d = a.head_dim;
-  const int64_t padded = (b.keys + kLanes - 1) / kLanes * kLanes;
+  const int64_t padded = (key_count + kLanes - 1) / kLanes * kLanes;
   float* packed = a.scratch;
   float* scores = packed + kAttentionRows * d;
   float* mixed = scores + kAttentionRows * padded;  // [rows, 16]
   const auto row_of = [&](int64_t r) {
-    return ((b.token + r / group) * a.heads + a.kv_head * group + r % group) * d;
+    return ((a.token_begin + r / group) * a.heads + a.kv_head * group + r % group) * d;
   };
-  for (int64_t r = 0; r < b.rows; ++r) {
+  for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < d; ++i) packed[r * d + i] = a.query[row_of(r) + i];
   }
   const float* keys = a.keys + a.kv_head * a.capacity * d;
-  for (int64_t key = 0; key < b.keys; key += kLanes) {
+  for (int64_t key = 0; key < key_count; key += kLanes) {
     multiply<V>({.x = packed,
                  .x_stride = d,
                  .b = keys + key * d,
@@ -57,11 +53,11 @@ void attend(const AttentionTask& a, const QueryBlock& b) {
                  .c = scores + key,
                  .c_stride = padded,
                  .add = false},
-                b.rows);
+                rows);
   }
   float inverse[kAttentionRows];
-  for (int64_t r = 0; r < b.rows; ++r) {
-    const int64_t visible = a.causal ? a.first_position + b.token + r / group + 1 : b.keys;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t visible = a.causal ? a.first_position + a.token_begin + r / group + 1 : key_count;
     inverse[r] = 1.0f / soften<V>(scores + r * padded, visible, padded, a.scale);
   }
   const float* values = a.values + a.kv_head * a.capacity * a.value_stride;
@@ -70,26 +66,14 @@ void attend(const AttentionTask& a, const QueryBlock& b) {
                  .x_stride = padded,
                  .b = values + i,
                  .b_stride = a.value_stride,
-                 .count = b.keys,
+                 .count = key_count,
                  .c = mixed,
                  .c_stride = kLanes,
                  .add = false},
-                b.rows);
-    for (int64_t r = 0; r < b.rows; ++r) {
+                rows);
+    for (int64_t r = 0; r < rows; ++r) {
       store_part(V::load(mixed + r * kLanes) * V::set1(inverse[r]), a.out + row_of(r) + i, d - i);
     }
-  }
-}
-
-template <class V>
-void attention(const AttentionTask& a) {
-  const int64_t group = a.heads / a.kv_heads;
-  const int64_t step = kAttentionRows / group > 0 ? kAttentionRows / group : 1;
-  for (int64_t token = a.token_begin; token < a.token_end; token += step) {
-    const int64_t left = a.token_end - token;
-    const int64_t tokens = left < step ? left : step;
-    const int64_t keys = a.causal ? a.first_position + token + tokens : a.length;
-    attend<V>(a, {.token = token, .tokens = tokens, .rows = tokens * group, .keys = keys});
   }
 }
 

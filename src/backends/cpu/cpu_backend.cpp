@@ -167,7 +167,6 @@ void CpuBackend::attention(const AttentionArgs& args, const Tensor& out) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t token = task % blocks * block;
       kernels_.attention({.query = floats(args.query),
-                          .tokens = tokens,
                           .heads = heads,
                           .keys = floats(kv.keys),
                           .values = floats(kv.values),
@@ -211,11 +210,13 @@ void CpuBackend::add(const Tensor& x, const Tensor& out) { pointwise(Pointwise::
 
 void CpuBackend::gelu(const Tensor& x, GeluKind kind, const Tensor& out) {
   if (kind == GeluKind::tanh) return pointwise(Pointwise::gelu_tanh, x, {}, out);
+  const float* from = floats(x);
+  float* to = mutable_floats(out);
   // The exact form runs once per image, in the mergers: the C library's erf is fast enough.
   pool_.parallel_for(out.numel(), kWorthSharing, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      const float v = floats(x)[i];
-      mutable_floats(out)[i] = 0.5f * v * (1.0f + std::erf(v * 0.70710678118654752f));
+      const float v = from[i];
+      to[i] = 0.5f * v * (1.0f + std::erf(v * 0.70710678118654752f));
     }
   });
 }
@@ -235,12 +236,8 @@ void CpuBackend::add_second_moment(const Tensor& x, const Tensor& out) {
 }
 
 void CpuBackend::add_abs_sum(const Tensor& x, const Tensor& out) {
-  kernels_.add_abs_sum({.x = floats(x),
-                        .rows = x.dim(0),
-                        .n = x.dim(1),
-                        .out = mutable_floats(out),
-                        .begin = 0,
-                        .end = x.dim(1)});
+  kernels_.add_abs_sum(
+      {.x = floats(x), .rows = x.dim(0), .n = x.dim(1), .out = mutable_floats(out)});
 }
 
 double CpuBackend::dot(const Tensor& a, const Tensor& b) {

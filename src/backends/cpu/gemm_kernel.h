@@ -183,7 +183,7 @@ inline void gemv_panels(const GemmArgs& a, int64_t panel) {
 
 template <class V, template <class> class Columns>
 void gemm_format(const GemmArgs& a) {
-  if (a.rows > 1) return gemm_rows<V, Columns>(a);
+  if (a.rows != 1) return gemm_rows<V, Columns>(a);
   int64_t panel = a.panel_begin;
   for (; panel + 4 <= a.panel_end; panel += 4) gemv_panels<V, Columns, 4>(a, panel);
   for (; panel < a.panel_end; ++panel) gemv_panels<V, Columns, 1>(a, panel);

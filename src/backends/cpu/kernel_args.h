@@ -49,7 +49,6 @@ struct GemmArgs {
 // [kv_heads][capacity][value_stride]. Capacity is a multiple of 16, value_stride of 16.
 struct AttentionTask {
   const float* query;  // [tokens, heads, head_dim]
-  int64_t tokens;
   int64_t heads;
   const float* keys;
   const float* values;
@@ -65,7 +64,7 @@ struct AttentionTask {
   int64_t kv_head;  // this task
   int64_t token_begin;
   int64_t token_end;
-  float* scratch;  // attention_scratch() floats
+  float* scratch;  // kAttentionRows * (head_dim + keys rounded up to 16 + 16) floats
 };
 
 inline constexpr int64_t kAttentionRows = 32;  // (query, head) pairs scored together
@@ -115,8 +114,6 @@ struct ColumnSumArgs {
   int64_t rows;
   int64_t n;
   float* out;  // [n]
-  int64_t begin;
-  int64_t end;
 };
 
 struct QuantizeArgs {

@@ -3,6 +3,7 @@
 
 namespace squint::cpu::avx512 {
 
-constinit const KernelTable kTable = make_kernel_table<Lanes>("avx512", {.avx2 = true, .avx512 = true});
+constinit const KernelTable kTable =
+    make_kernel_table<Lanes>("avx512", {.avx2 = true, .avx512 = true});
 
 }  // namespace squint::cpu::avx512

@@ -50,10 +50,6 @@ void interleave_codes(const int8_t* codes, int64_t rows, int64_t cols, int bits,
 
 }  // namespace
 
-int64_t PanelWeight::bytes() const {
-  return values_.bytes() + (scales_.empty() ? 0 : scales_.bytes() + zeros_.bytes());
-}
-
 std::shared_ptr<const PanelWeight> PanelWeight::make(const LinearWeight& weight,
                                                      ThreadPool& threads) {
   const std::shared_ptr<PanelWeight> made(new PanelWeight);
@@ -86,13 +82,14 @@ std::shared_ptr<const PanelWeight> PanelWeight::make(const LinearWeight& weight,
     p.zeros = made->zeros_.span<float>().data();
   } else {
     const Tensor& source = std::get<Tensor>(weight.weight);
+    SQUINT_CHECK(source.shape() == Shape({out, in}));
     const bool half = source.dtype() == DType::bf16;
     p.format = half ? PanelFormat::bf16 : PanelFormat::f32;
     made->values_ = Tensor::on_host(half ? DType::bf16 : DType::f32, {panels, in, kLanes});
     if (half) {
       interleave(source.span<bf16>().data(), out, in, made->values_.span<bf16>().data(), threads);
     } else {
-      const Tensor floats = to_f32(source);
+      const Tensor floats = source.dtype() == DType::f32 ? source : to_f32(source);
       interleave(floats.span<float>().data(), out, in, made->values_.span<float>().data(), threads);
     }
   }

@@ -16,7 +16,6 @@ class PanelWeight final : public PreparedWeight {
   static std::shared_ptr<const PanelWeight> make(const LinearWeight& weight, ThreadPool& threads);
 
   const Panels& panels() const { return panels_; }
-  int64_t bytes() const override;
 
  private:
   PanelWeight() = default;

@@ -95,17 +95,16 @@ void layer_norm(const NormArgs& a) {
     const float* x = a.x + row * a.n;
     V sum = V::set1(0);
     for (int64_t i = 0; i < a.n; i += kLanes) sum = sum + load_part<V>(x + i, a.n - i);
-    const V mean = V::set1(sum_lanes(sum) / count);
+    const float average = sum_lanes(sum) / count;
+    const V mean = V::set1(average);
     V squares = V::set1(0);
     for (int64_t i = 0; i + kLanes <= a.n; i += kLanes) {
       const V d = V::load(x + i) - mean;
       squares = V::fma(d, d, squares);
     }
     float total = sum_lanes(squares);
-    alignas(64) float means[kLanes];
-    mean.store(means);
     for (int64_t i = a.n - a.n % kLanes; i < a.n; ++i) {
-      total += (x[i] - means[0]) * (x[i] - means[0]);
+      total += (x[i] - average) * (x[i] - average);
     }
     const V inverse = V::set1(inverse_root(total / count + a.eps));
     for (int64_t i = 0; i < a.n; i += kLanes) {
@@ -170,8 +169,8 @@ void pointwise(const PointwiseArgs& a) {
 
 template <class V>
 void add_abs_sum(const ColumnSumArgs& a) {
-  for (int64_t i = a.begin; i < a.end; i += kLanes) {
-    const int64_t left = a.end - i;
+  for (int64_t i = 0; i < a.n; i += kLanes) {
+    const int64_t left = a.n - i;
     V sum = load_part<V>(a.out + i, left);
     for (int64_t t = 0; t < a.rows; ++t) sum = sum + load_part<V>(a.x + t * a.n + i, left).abs();
     store_part(sum, a.out + i, left);

@@ -152,6 +152,22 @@ void expect_architecture(const Json& config, std::string_view where) {
 
 }  // namespace
 
+std::vector<int64_t> parse_eos_token_ids(const Json& value, std::string_view where) {
+  if (value.is_null()) return {};
+  const Json list = value.is_array() ? value : Json::array({value});
+  std::vector<int64_t> ids;
+  for (const Json& id : list) {
+    if (!id.is_number_integer() || id < 0) {
+      throw Error(ErrorCode::bad_input,
+                  fmt::format("{}: \"eos_token_id\" should be a token id or a list of them, but is "
+                              "{}",
+                              where, value.dump()));
+    }
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
 Config parse_config(const Json& config, std::string_view where) {
   if (!config.is_object()) {
     contradiction(where, fmt::format("expected a JSON object, found {}", config.type_name()));
@@ -166,8 +182,8 @@ Config parse_config(const Json& config, std::string_view where) {
   c.vision = parse_vision(vision);
   c.image_token_id = int_member(config, "image_token_id", where);
   c.video_token_id = int_member(config, "video_token_id", where);
-  if (text.values.contains("eos_token_id") && text.values["eos_token_id"].is_number_integer()) {
-    c.eos_token_ids = {text.values["eos_token_id"].get<int64_t>()};
+  if (const auto eos = text.values.find("eos_token_id"); eos != text.values.end()) {
+    c.eos_token_ids = parse_eos_token_ids(*eos, text.where);
   }
   for (const Section& s : {top, text}) {
     if (s.values.contains("tie_word_embeddings") && s.values["tie_word_embeddings"] == true) {

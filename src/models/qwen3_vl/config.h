@@ -53,6 +53,9 @@ struct Config {
   bool tied_head = false;
 };
 
+// A token id or a list of them; null is none. Throws Error(bad_input) for anything else.
+std::vector<int64_t> parse_eos_token_ids(const Json& value, std::string_view where);
+
 // Throws Error(bad_input) for what is missing or contradictory, Error(unsupported) for another
 // architecture, saying which are supported.
 Config parse_config(const Json& config, std::string_view where);

@@ -4,10 +4,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "image/decode.h"
+#include "io/mapped_file.h"
 #include "squint/error.h"
 
 namespace squint::qwen3_vl {
 namespace {
+
+constexpr int64_t kMaxImageBytes = int64_t{1} << 30;
 
 text::Tokenizer load_tokenizer(const io::Checkpoint& checkpoint) {
   const std::string where = (checkpoint.folder() / "tokenizer.json").string();
@@ -70,9 +74,13 @@ Processor::Processor(const io::Checkpoint& checkpoint, const Config& config)
   }
 }
 
-Patches Processor::read_image(std::span<const std::byte> bytes, std::string_view where,
-                              const image::DecodeOptions& options) const {
-  return preprocess(image::decode(bytes, where, options), image_config_, where);
+Patches Processor::read_image(std::span<const std::byte> bytes, std::string_view where) const {
+  return preprocess(image::decode(bytes, where), image_config_, where);
+}
+
+Patches Processor::read_image(const std::filesystem::path& file) const {
+  const std::string bytes = io::read_file(file, kMaxImageBytes);
+  return read_image(std::as_bytes(std::span(bytes)), file.string());
 }
 
 ModelInput Processor::prepare(std::string_view prompt, std::vector<Patches> images,

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "image/decode.h"
 #include "io/checkpoint.h"
 #include "models/qwen3_vl/config.h"
 #include "models/qwen3_vl/image_processor.h"
@@ -35,9 +35,10 @@ class Processor {
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
   const ImageProcessorConfig& image_config() const { return image_config_; }
 
-  // An encoded image file to patches; `where` names it.
-  Patches read_image(std::span<const std::byte> bytes, std::string_view where,
-                     const image::DecodeOptions& options = {}) const;
+  // An encoded image to patches; `where` names it.
+  Patches read_image(std::span<const std::byte> bytes, std::string_view where) const;
+  // The same of a file, of at most 1 GiB.
+  Patches read_image(const std::filesystem::path& file) const;
 
   // `prompt` holds one <|image_pad|> per image. `answer` follows as tokens of its own: as when it
   // is generated, none of them reaches back into the prompt. Error(bad_input) where the numbers

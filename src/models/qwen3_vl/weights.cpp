@@ -44,7 +44,7 @@ Weights::Weights(const io::Checkpoint& checkpoint)
           checkpoint.config(), (checkpoint.folder() / io::kConfigFileName).string())) {}
 
 Tensor Weights::expected(const std::string& name, const Shape& shape) const {
-  const Tensor tensor = checkpoint_.get(name);
+  Tensor tensor = checkpoint_.get(name);
   const auto where = [&] { return place(checkpoint_, name); };
   if (!(tensor.shape() == shape)) {
     throw Error(ErrorCode::bad_input,
@@ -75,7 +75,7 @@ Tensor Weights::stored(const std::string& name, const Shape& shape) const {
 
 Tensor Weights::vector(Backend& backend, const std::string& name, int64_t size) const {
   const Tensor host = to_f32(stored(name, {size}));
-  const Tensor out(backend.allocate(host.bytes()), 0, DType::f32, {size});
+  Tensor out(backend.allocate(host.bytes()), 0, DType::f32, {size});
   backend.copy(host, out);
   return out;
 }
