@@ -2,7 +2,7 @@
 # part of libsquint. What a room may include is not decided here: scripts/check_layers.py does that.
 add_library(squint_flags INTERFACE)
 target_include_directories(squint_flags INTERFACE
-  $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>)
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
 # No contraction: a * b + c must round the same way in every build; kernels that want a fused
 # multiply-add say so.
 target_compile_options(squint_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers -ffp-contract=off
@@ -23,7 +23,7 @@ function(squint_test name)
   cmake_parse_arguments(ARG "" "LABEL" "SOURCES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE squint_flags squint_test_support squint GTest::gtest_main)
-  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   gtest_discover_tests(${name} NO_PRETTY_VALUES TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 600)
 endfunction()

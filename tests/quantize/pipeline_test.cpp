@@ -1,0 +1,158 @@
+// Whole runs on a checkpoint of two tiny layers: stopping, continuing, refusing. What they make of
+// a real model is in pipeline_slow_test.cpp.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "io/error_of.h"
+#include "squint/quantize.h"
+#include "support/paths.h"
+#include "support/tiny_checkpoint.h"
+
+namespace squint {
+namespace {
+
+namespace fs = std::filesystem;
+using test::error_of;
+using test::says;
+
+class TinyQuantization : public ::testing::Test {
+ protected:
+  TinyQuantization() {
+    fs::create_directories(dir_.path() / "model");
+    fs::copy_file(test::repo_dir() / "tests/data/images/rgb.png", dir_.path() / "a.png");
+    test::write_text(
+        dir_.path() / "calibration.jsonl",
+        R"({"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}]}]})"
+        "\n"
+        R"({"messages": [{"role": "user", "content": "what is written in the image?"}]})"
+        "\n");
+    files_.write(dir_.path() / "model");
+  }
+
+  QuantizeOptions options(const std::string& output) {
+    return {.model = dir_.path() / "model",
+            .output = dir_.path() / output,
+            .calibration = dir_.path() / "calibration.jsonl",
+            .on_plan = [this](const QuantizePlan& plan) { plan_ = plan; }};
+  }
+  void quantize(const QuantizeOptions& options) { quantize_checkpoint(options, *backend_); }
+  // Stops when as many steps are missing.
+  void interrupt(QuantizeOptions options, int64_t missing) {
+    std::stop_source source;
+    options.stop = source.get_token();
+    options.on_progress = [&](const QuantizeProgress& p) {
+      if (p.total - p.done == missing) source.request_stop();
+    };
+    error_of(ErrorCode::interrupted, [&] { quantize(options); });
+  }
+  fs::path journal(const std::string& output) const { return dir_.path() / (output + ".journal"); }
+  std::string weights(const std::string& output) const {
+    return test::read_text(dir_.path() / output / "model.safetensors");
+  }
+
+  BackendPtr backend_ = open_backend({.threads = 2});
+  test::TinyCheckpoint files_ = test::tiny_checkpoint(5);
+  test::TempDir dir_;
+  QuantizePlan plan_;
+};
+
+TEST_F(TinyQuantization, StoppedWhileItPublishesItIsFinished) {
+  std::stop_source source;
+  QuantizeOptions o = options("out");
+  o.stop = source.get_token();
+  QuantizeProgress last;
+  o.on_progress = [&](const QuantizeProgress& p) {
+    last = p;
+    if (p.phase == "writing") source.request_stop();
+  };
+  quantize(o);
+  EXPECT_TRUE(source.stop_requested());
+  EXPECT_EQ(last.phase, "writing");
+  EXPECT_EQ(last.done, last.total);
+  EXPECT_TRUE(fs::exists(o.output / "model.safetensors"));
+  EXPECT_FALSE(fs::exists(journal("out")));
+}
+
+TEST_F(TinyQuantization, StopsBeforeItReadsAnyRow) {
+  std::stop_source source;
+  source.request_stop();
+  QuantizeOptions o = options("out");
+  o.stop = source.get_token();
+  bool planned = false;
+  o.on_plan = [&](const QuantizePlan&) { planned = true; };
+  error_of(ErrorCode::interrupted, [&] { quantize(o); });
+  EXPECT_FALSE(planned);
+  EXPECT_FALSE(fs::exists(journal("out")));
+}
+
+TEST_F(TinyQuantization, AnyDamagedLayerIsDoneAgain) {
+  quantize(options("undisturbed"));
+  for (const char* name : {"layer-00000.safetensors", "layer-00001.safetensors"}) {
+    const std::string output = std::string("out-") + name;
+    interrupt(options(output), 1);  // every layer is finished
+    const fs::path file = journal(output) / name;
+    fs::resize_file(file, fs::file_size(file) / 2);
+    quantize(options(output));
+    EXPECT_EQ(weights(output), weights("undisturbed")) << name;
+  }
+}
+
+TEST_F(TinyQuantization, OnlyWhatTheJournalLacksNeedsRoomTwice) {
+  interrupt(options("out"), 1);
+  EXPECT_GT(plan_.disk_bytes, plan_.output_bytes);
+  EXPECT_LT(plan_.disk_bytes, 2 * plan_.output_bytes);
+  const int64_t packed = plan_.disk_bytes - plan_.output_bytes;
+  quantize(options("out"));
+  EXPECT_EQ(plan_.resumed_layers, 2);
+  EXPECT_EQ(plan_.disk_bytes, plan_.output_bytes);
+  interrupt(options("half"), 6);  // of 13 steps: 2 images, 2 x 5, 1
+  quantize(options("half"));
+  EXPECT_EQ(plan_.resumed_layers, 1);
+  EXPECT_EQ(plan_.disk_bytes, plan_.output_bytes + packed / 2);
+}
+
+TEST_F(TinyQuantization, LayersOfOtherPixelsAreNotContinued) {
+  interrupt(options("out"), 1);
+  files_.patch("preprocessor_config.json", R"({"image_mean": [0.4, 0.5, 0.5]})");
+  files_.write(dir_.path() / "model");
+  quantize(options("out"));
+  EXPECT_EQ(plan_.resumed_layers, 0);
+  quantize(options("fresh"));
+  EXPECT_EQ(weights("out"), weights("fresh"));
+}
+
+TEST_F(TinyQuantization, ErrorsThatAreNoNumbersAreRefused) {
+  Tensor& weight = files_.tensors.at("model.language_model.layers.1.mlp.up_proj.weight");
+  std::ranges::fill(weight.span<bf16>(), to_bf16(1e22f));  // whose squares are infinite
+  files_.write(dir_.path() / "model");
+  QuantizeOptions o = options("out");
+  o.method = QuantizeMethod::rtn;
+  o.calibration.clear();
+  EXPECT_TRUE(says(error_of(ErrorCode::bad_input, [&] { quantize(o); }),
+                   "model.language_model.layers.1.mlp.up_proj: the error of its outputs is not "
+                   "finite"));
+  EXPECT_FALSE(fs::exists(o.output));
+}
+
+TEST_F(TinyQuantization, OutputsThatCannotBeAreNamed) {
+  QuantizeOptions o = options("out");
+  o.output.clear();
+  EXPECT_TRUE(says(error_of(ErrorCode::usage, [&] { quantize(o); }), "found an empty name"));
+  o = options(std::string(300, 'x'));
+  EXPECT_TRUE(says(error_of(ErrorCode::io, [&] { quantize(o); }), "File name too long"));
+  test::write_text(dir_.path() / "file", "");
+  o = options("file/out");
+  error_of(ErrorCode::io, [&] { quantize(o); });
+}
+
+TEST(QuantizeReport, PathsNeedNotBeUtf8) {
+  QuantizeReport report;
+  report.options.output = "out-\xff";
+  EXPECT_EQ(nlohmann::json::parse(report.to_json())["output"], "out-\uFFFD");
+}
+
+}  // namespace
+}  // namespace squint
