@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "core/quantization.h"
@@ -34,6 +35,17 @@ struct AttentionArgs {
   int64_t first_position;  // query i may see keys 0..first_position+i when causal
   bool causal;             // else every query sees all kv.length keys
   float scale;             // of q·k
+};
+
+// What rounding may know of a layer's inputs x; see Backend::round_adaptively. On the host.
+struct AdaptiveRounding {
+  Tensor importance;           // f32 [in]: E[x²], the weight of each column's errors
+  Tensor hessian;              // f32 [in, in]: E[x xᵀ], symmetric and positive; empty: not known
+  Tensor feedback;             // f32 [in, in]: at [k, j], j < k, what the column at place k of
+                               // `order` takes of the error of the one at place j
+  std::vector<int32_t> order;  // the columns, as they are rounded
+  bool search = true;          // among ranges; else the whole range
+  int rounds = 0;              // of descent
 };
 
 enum class GeluKind : uint8_t { tanh, erf };
@@ -70,10 +82,14 @@ class Backend {
                       const Tensor& out) = 0;                                // out may be gate
   virtual void gelu(const Tensor& x, GeluKind kind, const Tensor& out) = 0;  // out may be x
   virtual void add(const Tensor& x, const Tensor& out) = 0;                  // out += x
+  // out [T, n] = x [T, n] with row t multiplied by factor[t]
+  virtual void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) = 0;
 
   // For calibration. Sums run over rows in order, whatever the number of threads.
   // out [n, n] += xᵀ x on and above the diagonal, x [T, n]; what is below it is left undefined.
   virtual void add_second_moment(const Tensor& x, const Tensor& out) = 0;
+  // out [n, n] += xᵀ y, x and y [T, n]
+  virtual void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) = 0;
   // out [n] += Σ_rows |x|
   virtual void add_abs_sum(const Tensor& x, const Tensor& out) = 0;
   // Σ a ⊙ b, rows summed in float32, totals in double.
@@ -85,6 +101,12 @@ class Backend {
   // f32 [in] or empty for ones; min/max ranges (spec awq-w4a16.md §1.6).
   virtual void quantization_error(const Tensor& weight, const Tensor& smooth,
                                   const QuantizationScheme& scheme, const Tensor& out) = 0;
+  // Integers and scales of weight (f32 [out, in], on the host) that keep the error of the outputs
+  // small: each group's range by the error weighted with `importance`; where the Hessian H is
+  // known, each column takes over what the errors before it can be made up with, and then scales
+  // and integers descend on tr(E H Eᵀ), E = w - ŵ. A row's result depends on that row alone.
+  virtual void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
+                                const QuantizationScheme& scheme, const QuantizedWeight& out) = 0;
 };
 
 }  // namespace squint

@@ -10,6 +10,14 @@ bool same_f32(const Tensor& a, const Tensor& b) {
   return is_f32(a) && is_f32(b) && a.shape() == b.shape();
 }
 
+void check_quantized(const Tensor& weight, const QuantizationScheme& scheme,
+                     const QuantizedWeight& out) {
+  SQUINT_CHECK(weight.shape().rank() == 2);
+  SQUINT_CHECK(scheme.divides(weight.dim(1)) && out.codes.shape() == weight.shape());
+  SQUINT_CHECK(out.scales.shape() == Shape({weight.dim(0), scheme.groups(weight.dim(1))}));
+  SQUINT_CHECK(out.zero_points.shape() == out.scales.shape());
+}
+
 }  // namespace
 
 void linear(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out) {
@@ -80,10 +88,22 @@ void add(Context& cx, const Tensor& x, const Tensor& out) {
   cx.backend.add(x, out);
 }
 
+void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor& out) {
+  SQUINT_CHECK(same_f32(x, out) && x.shape().rank() == 2);
+  SQUINT_CHECK(is_f32(factor) && factor.numel() == x.dim(0));
+  cx.backend.scale_rows(x, factor, out);
+}
+
 void add_second_moment(Context& cx, const Tensor& x, const Tensor& out) {
   SQUINT_CHECK(is_f32(x) && is_f32(out) && x.shape().rank() == 2);
   SQUINT_CHECK(out.shape() == Shape({x.dim(1), x.dim(1)}));
   cx.backend.add_second_moment(x, out);
+}
+
+void add_cross_moment(Context& cx, const Tensor& x, const Tensor& y, const Tensor& out) {
+  SQUINT_CHECK(same_f32(x, y) && is_f32(out) && x.shape().rank() == 2);
+  SQUINT_CHECK(out.shape() == Shape({x.dim(1), x.dim(1)}));
+  cx.backend.add_cross_moment(x, y, out);
 }
 
 void add_abs_sum(Context& cx, const Tensor& x, const Tensor& out) {
@@ -98,10 +118,8 @@ double dot(Context& cx, const Tensor& a, const Tensor& b) {
 
 void quantize_weight(Context& cx, const Tensor& weight, const QuantizationScheme& scheme,
                      Observer observer, const QuantizedWeight& out) {
-  SQUINT_CHECK(weight.dtype() == DType::bf16 && weight.shape().rank() == 2);
-  SQUINT_CHECK(scheme.divides(weight.dim(1)) && out.codes.shape() == weight.shape());
-  SQUINT_CHECK(out.scales.shape() == Shape({weight.dim(0), scheme.groups(weight.dim(1))}));
-  SQUINT_CHECK(out.zero_points.shape() == out.scales.shape());
+  SQUINT_CHECK(weight.dtype() == DType::bf16);
+  check_quantized(weight, scheme, out);
   cx.backend.quantize_weight(weight, scheme, observer, out);
 }
 
@@ -111,6 +129,21 @@ void quantization_error(Context& cx, const Tensor& weight, const Tensor& smooth,
   SQUINT_CHECK(scheme.divides(weight.dim(1)) && is_f32(out) && out.shape() == weight.shape());
   SQUINT_CHECK(smooth.empty() || (is_f32(smooth) && smooth.numel() == weight.dim(1)));
   cx.backend.quantization_error(weight, smooth, scheme, out);
+}
+
+void round_adaptively(Context& cx, const Tensor& weight, const AdaptiveRounding& how,
+                      const QuantizationScheme& scheme, const QuantizedWeight& out) {
+  SQUINT_CHECK(is_f32(weight));
+  check_quantized(weight, scheme, out);
+  const int64_t in = weight.dim(1);
+  SQUINT_CHECK(is_f32(how.importance) && how.importance.numel() == in);
+  SQUINT_CHECK(how.hessian.empty() == how.feedback.empty());
+  if (!how.hessian.empty()) {
+    SQUINT_CHECK(same_f32(how.hessian, how.feedback) && how.hessian.shape() == Shape({in, in}));
+    SQUINT_CHECK(static_cast<int64_t>(how.order.size()) == in);
+  }
+  SQUINT_CHECK(how.rounds == 0 || !how.hessian.empty());
+  cx.backend.round_adaptively(weight, how, scheme, out);
 }
 
 }  // namespace squint::ops

@@ -37,8 +37,12 @@ void gelu(Context& cx, const Tensor& x, GeluKind kind, const Tensor& out);
 // out += x
 void add(Context& cx, const Tensor& x, const Tensor& out);
 
+// out [T, n] = x with row t multiplied by factor[t]. out may be x.
+void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor& out);
+
 // Calibration, see Backend. x [T, n].
 void add_second_moment(Context& cx, const Tensor& x, const Tensor& out);
+void add_cross_moment(Context& cx, const Tensor& x, const Tensor& y, const Tensor& out);
 void add_abs_sum(Context& cx, const Tensor& x, const Tensor& out);
 double dot(Context& cx, const Tensor& a, const Tensor& b);
 // weight bf16 [out, in], whose groups must divide in.
@@ -46,5 +50,8 @@ void quantize_weight(Context& cx, const Tensor& weight, const QuantizationScheme
                      Observer observer, const QuantizedWeight& out);
 void quantization_error(Context& cx, const Tensor& weight, const Tensor& smooth,
                         const QuantizationScheme& scheme, const Tensor& out);
+// weight f32 [out, in]; how.hessian and how.feedback both or neither.
+void round_adaptively(Context& cx, const Tensor& weight, const AdaptiveRounding& how,
+                      const QuantizationScheme& scheme, const QuantizedWeight& out);
 
 }  // namespace squint::ops

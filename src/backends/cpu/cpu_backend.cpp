@@ -226,12 +226,39 @@ void CpuBackend::add_second_moment(const Tensor& x, const Tensor& out) {
   // A panel's work grows with its number: each loop index takes one from either end.
   pool_.parallel_for(ceil_div(panels, 2), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      MomentArgs args{
-          .x = floats(x), .rows = x.dim(0), .n = x.dim(1), .out = mutable_floats(out), .panel = i};
+      MomentArgs args{.x = floats(x),
+                      .y = floats(x),
+                      .rows = x.dim(0),
+                      .n = x.dim(1),
+                      .out = mutable_floats(out),
+                      .panel = i};
       kernels_.add_second_moment(args);
       args.panel = panels - 1 - i;
       if (args.panel != i) kernels_.add_second_moment(args);
     }
+  });
+}
+
+void CpuBackend::add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) {
+  pool_.parallel_for(ceil_div(x.dim(1), kLanes), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      kernels_.add_cross_moment({.x = floats(x),
+                                 .y = floats(y),
+                                 .rows = x.dim(0),
+                                 .n = x.dim(1),
+                                 .out = mutable_floats(out),
+                                 .panel = i});
+    }
+  });
+}
+
+void CpuBackend::scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) {
+  const int64_t n = x.dim(1);
+  const float* from = floats(x);
+  const float* factors = floats(factor);
+  float* to = mutable_floats(out);
+  pool_.parallel_for(x.dim(0), row_grain(n), [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin * n; i < end * n; ++i) to[i] = from[i] * factors[i / n];
   });
 }
 
@@ -335,6 +362,42 @@ void CpuBackend::quantization_error(const Tensor& weight, const Tensor& smooth,
     part.row_begin = begin;
     part.row_end = end;
     kernels_.quantization_error(part);
+  });
+}
+
+void CpuBackend::round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
+                                  const QuantizationScheme& scheme, const QuantizedWeight& out) {
+  const int64_t rows = weight.dim(0);
+  const int64_t in = weight.dim(1);
+  const bool informed = !how.hessian.empty();
+  const RoundingArgs args{.weight = floats(weight),
+                          .importance = floats(how.importance),
+                          .hessian = informed ? floats(how.hessian) : nullptr,
+                          .feedback = informed ? floats(how.feedback) : nullptr,
+                          .order = how.order.data(),
+                          .search = how.search,
+                          .rounds = how.rounds,
+                          .in = in,
+                          .group_columns = scheme.group_columns(in),
+                          .lowest = static_cast<float>(scheme.lowest()),
+                          .highest = static_cast<float>(scheme.highest()),
+                          .symmetric = scheme.symmetric,
+                          .codes = out.codes.span<int8_t>().data(),
+                          .scales = reinterpret_cast<uint16_t*>(out.scales.raw()),
+                          .zeros = out.zero_points.span<int8_t>().data(),
+                          .row_begin = 0,
+                          .row_end = 0,
+                          .scratch = nullptr};
+  const auto scratch = static_cast<size_t>(rounding_scratch(in, scheme.groups(in)));
+  pool_.parallel_for(ceil_div(rows, kLanes), 1, [&](int64_t begin, int64_t end, int) {
+    std::vector<float> own(scratch);
+    for (int64_t panel = begin; panel < end; ++panel) {
+      RoundingArgs part = args;
+      part.row_begin = panel * kLanes;
+      part.row_end = std::min(rows, part.row_begin + kLanes);
+      part.scratch = own.data();
+      kernels_.round_adaptively(part);
+    }
   });
 }
 

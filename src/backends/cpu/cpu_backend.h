@@ -34,13 +34,17 @@ class CpuBackend final : public Backend {
   void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out) override;
   void gelu(const Tensor& x, GeluKind kind, const Tensor& out) override;
   void add(const Tensor& x, const Tensor& out) override;
+  void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) override;
   void add_second_moment(const Tensor& x, const Tensor& out) override;
+  void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) override;
   void add_abs_sum(const Tensor& x, const Tensor& out) override;
   double dot(const Tensor& a, const Tensor& b) override;
   void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme, Observer observer,
                        const QuantizedWeight& out) override;
   void quantization_error(const Tensor& weight, const Tensor& smooth,
                           const QuantizationScheme& scheme, const Tensor& out) override;
+  void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
+                        const QuantizationScheme& scheme, const QuantizedWeight& out) override;
 
  private:
   void pointwise(Pointwise op, const Tensor& a, const Tensor& b, const Tensor& out);

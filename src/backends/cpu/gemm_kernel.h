@@ -209,7 +209,7 @@ template <class V, int kRows>
 inline void moment_rows(const MomentArgs& a, int64_t m, int64_t lanes) {
   V sum[kRows];
   for (int i = 0; i < kRows; ++i) sum[i] = V::set1(0);
-  const float* columns = a.x + a.panel * kLanes;
+  const float* columns = a.y + a.panel * kLanes;
   alignas(64) float part[kLanes] = {};
   for (int64_t t = 0; t < a.rows; ++t) {
     const float* row = a.x + t * a.n + m;
@@ -235,13 +235,23 @@ inline void moment_last_rows(const MomentArgs& a, int64_t m, int64_t rows, int64
 }
 
 template <class V>
-void add_second_moment(const MomentArgs& a) {
-  const int64_t first = a.panel * kLanes;
-  const int64_t lanes = a.n - first < kLanes ? a.n - first : kLanes;
-  const int64_t end = first + lanes;  // rows on and above the diagonal
+inline void moment_panel(const MomentArgs& a, int64_t lanes, int64_t end) {
   int64_t m = 0;
   for (; m + V::kRows <= end; m += V::kRows) moment_rows<V, V::kRows>(a, m, lanes);
   moment_last_rows<V, V::kRows - 1>(a, m, end - m, lanes);
+}
+
+template <class V>
+void add_second_moment(const MomentArgs& a) {
+  const int64_t first = a.panel * kLanes;
+  const int64_t lanes = a.n - first < kLanes ? a.n - first : kLanes;
+  moment_panel<V>(a, lanes, first + lanes);  // rows on and above the diagonal
+}
+
+template <class V>
+void add_cross_moment(const MomentArgs& a) {
+  const int64_t first = a.panel * kLanes;
+  moment_panel<V>(a, a.n - first < kLanes ? a.n - first : kLanes, a.n);
 }
 
 }  // namespace squint::cpu

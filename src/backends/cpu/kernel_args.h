@@ -102,7 +102,8 @@ struct PointwiseArgs {
 };
 
 struct MomentArgs {
-  const float* x;  // [rows, n]
+  const float* x;  // [rows, n]: rows of out
+  const float* y;  // [rows, n]: columns of out; x for a second moment
   int64_t rows;
   int64_t n;
   float* out;     // [n, n]
@@ -134,5 +135,31 @@ struct QuantizeArgs {
   int64_t row_begin;
   int64_t row_end;
 };
+
+// At most 16 rows; see AdaptiveRounding.
+struct RoundingArgs {
+  const float* weight;      // [rows, in]
+  const float* importance;  // [in]
+  const float* hessian;     // [in, in] or null
+  const float* feedback;    // [in, in] or null
+  const int32_t* order;     // [in]
+  bool search;
+  int rounds;
+  int64_t in;
+  int64_t group_columns;
+  float lowest;
+  float highest;
+  bool symmetric;
+  int8_t* codes;
+  uint16_t* scales;
+  int8_t* zeros;
+  int64_t row_begin;
+  int64_t row_end;
+  float* scratch;  // rounding_scratch() floats
+};
+
+inline constexpr int64_t rounding_scratch(int64_t in, int64_t groups) {
+  return (4 * in + 3 * groups) * kLanes;
+}
 
 }  // namespace squint::cpu

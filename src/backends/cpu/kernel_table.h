@@ -19,10 +19,12 @@ struct KernelTable {
   void (*rotate)(const RotateArgs&);
   void (*pointwise)(const PointwiseArgs&);
   void (*add_second_moment)(const MomentArgs&);
+  void (*add_cross_moment)(const MomentArgs&);
   void (*add_abs_sum)(const ColumnSumArgs&);
   float (*dot)(const float* a, const float* b, int64_t n);
   void (*quantize)(QuantizeArgs&);
   void (*quantization_error)(const QuantizeArgs&);
+  void (*round_adaptively)(const RoundingArgs&);
 };
 
 namespace scalar {

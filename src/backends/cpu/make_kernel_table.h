@@ -6,6 +6,7 @@
 #include "backends/cpu/gemm_kernel.h"
 #include "backends/cpu/kernel_table.h"
 #include "backends/cpu/quantize_kernel.h"
+#include "backends/cpu/rounding_kernel.h"
 #include "backends/cpu/row_kernels.h"
 
 namespace squint::cpu {
@@ -21,10 +22,12 @@ constexpr KernelTable make_kernel_table(std::string_view name, const CpuFeatures
           .rotate = rotate<V>,
           .pointwise = pointwise<V>,
           .add_second_moment = add_second_moment<V>,
+          .add_cross_moment = add_cross_moment<V>,
           .add_abs_sum = add_abs_sum<V>,
           .dot = dot<V>,
           .quantize = quantize<V>,
-          .quantization_error = quantization_error<V>};
+          .quantization_error = quantization_error<V>,
+          .round_adaptively = round_adaptively<V>};
 }
 
 }  // namespace squint::cpu

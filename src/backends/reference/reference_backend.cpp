@@ -206,6 +206,26 @@ void ReferenceBackend::add_second_moment(const Tensor& x, const Tensor& out) {
   }
 }
 
+void ReferenceBackend::add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) {
+  const int64_t n = x.dim(1);
+  const std::span<const float> xs = x.span<const float>();
+  const std::span<const float> ys = y.span<const float>();
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      float sum = 0;
+      for (int64_t t = 0; t < x.dim(0); ++t) sum += xs[t * n + i] * ys[t * n + j];
+      out.span<float>()[i * n + j] += sum;
+    }
+  }
+}
+
+void ReferenceBackend::scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) {
+  const int64_t n = x.dim(1);
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    out.span<float>()[i] = x.span<const float>()[i] * factor.span<const float>()[i / n];
+  }
+}
+
 void ReferenceBackend::add_abs_sum(const Tensor& x, const Tensor& out) {
   const int64_t n = x.dim(1);
   for (int64_t t = 0; t < x.dim(0); ++t) {
