@@ -74,14 +74,31 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->check(refuse_empty);
   command->add_option("--rows", q.rows, "use the first N calibration rows; 0: all")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--method", q.method, "awq, or rtn: plain rounding")
-      ->option_text("awq|rtn [awq]")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, QuantizeMethod>{
-          {"awq", QuantizeMethod::awq}, {"rtn", QuantizeMethod::rtn}}));
+  command->add_option("--method", q.method, "awq, gptq, both, or rtn: plain rounding")
+      ->option_text("awq+gptq|gptq|awq|rtn [awq]")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, QuantizeMethod>{{"awq", QuantizeMethod::awq},
+                                                {"gptq", QuantizeMethod::gptq},
+                                                {"awq+gptq", QuantizeMethod::awq_gptq},
+                                                {"rtn", QuantizeMethod::rtn}}));
   command->add_option("--observer", q.observer, "how a group's range becomes its scale")
-      ->option_text("minmax|mse [mse]")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, RangeObserver>{
-          {"minmax", RangeObserver::minmax}, {"mse", RangeObserver::mse}}));
+      ->option_text("minmax|mse|imatrix [mse; imatrix with gptq]")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, RangeObserver>{{"minmax", RangeObserver::minmax},
+                                               {"mse", RangeObserver::mse},
+                                               {"imatrix", RangeObserver::imatrix}}));
+  command->add_option("--dampening", q.dampening, "gptq: added to the Hessian's diagonal")
+      ->capture_default_str();
+  command->add_option("--rounds", q.rounds, "gptq: rounds of descent after its pass")
+      ->capture_default_str();
+  command
+      ->add_option("--propagation", q.propagation,
+                   "gptq: how much of earlier layers' error to make up for, 0 to 1")
+      ->capture_default_str();
+  command
+      ->add_option("--image-weight", q.image_weight,
+                   "gptq: what an image token counts beside a text token")
+      ->capture_default_str();
   command->add_option("--group-size", q.group_size, "columns that share a scale; 0: a whole row")
       ->capture_default_str();
   command->add_option("--bits", q.bits, "4 or 8")

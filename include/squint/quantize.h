@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "squint/backend.h"
@@ -14,11 +16,17 @@
 namespace squint {
 
 enum class QuantizeMethod : uint8_t {
-  rtn,  // round to nearest
-  awq,  // activation-aware smoothing, then round to nearest
+  rtn,       // round to nearest
+  awq,       // activation-aware smoothing, then round to nearest
+  gptq,      // column after column, each taking over the errors before it
+  awq_gptq,  // smoothing, then that
 };
 
-enum class RangeObserver : uint8_t { minmax, mse };
+// imatrix: error weighted with E[x²] of each column; the range may also grow.
+enum class RangeObserver : uint8_t { minmax, mse, imatrix };
+
+std::string_view name(QuantizeMethod method);  // "awq+gptq", as on the command line
+std::string_view name(RangeObserver observer);
 
 struct QuantizeProgress {
   std::string phase;  // "images", "layer 3 of 28", "writing"
@@ -49,10 +57,15 @@ struct QuantizeOptions {
   std::filesystem::path calibration;  // calibration.jsonl or a folder with it; rtn needs none
   int64_t rows = 0;                   // the first rows only; 0: all
   QuantizeMethod method = QuantizeMethod::awq;
-  RangeObserver observer = RangeObserver::mse;
+  std::optional<RangeObserver> observer;  // unless given, mse; imatrix with gptq
   int bits = 4;
   int64_t group_size = 128;  // columns; 0: a scale per row ("channel")
   bool symmetric = true;
+  // gptq and awq_gptq only:
+  double dampening = 0.01;    // part of the Hessian's mean diagonal that is added to it
+  int rounds = 2;             // of descent on scales and integers after GPTQ's pass
+  double propagation = 0.5;   // how much of earlier layers' error a layer makes up for, 0..1
+  double image_weight = 0.3;  // what an image token counts beside a text token
   std::function<void(const QuantizePlan&)> on_plan;
   std::function<void(const QuantizeProgress&)> on_progress;
   std::stop_token stop;

@@ -1,6 +1,7 @@
 #include "quantize/activations.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "io/fingerprint.h"
 
@@ -52,8 +53,8 @@ CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Proc
 
 Activations::Activations(Context& cx, std::span<const Conversation> rows,
                          const qwen3_vl::Processor& processor, const qwen3_vl::Weights& weights,
-                         const qwen3_vl::Config& config, const OnRows& on_rows)
-    : config_(config.text) {
+                         const qwen3_vl::Config& config, const OnRows& on_rows, bool paired)
+    : config_(config.text), image_token_(static_cast<int32_t>(config.image_token_id)) {
   const qwen3_vl::VisionTower vision(weights, config.vision, cx.backend);
   const qwen3_vl::Embedding embedding(weights, config.text);
   const auto finish = [&](Chunk& chunk) {
@@ -68,6 +69,10 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
     for (Row& row : chunk.rows) {
       place_images(cx, row.input, row.features, row.first, chunk.hidden);
       for (qwen3_vl::ImageFeatures& f : row.features) f.embeds = Tensor();
+    }
+    if (paired) {
+      chunk.target = Tensor(cx.backend.allocate(chunk.hidden.bytes()), 0, DType::f32, shape);
+      cx.backend.copy(chunk.hidden, chunk.target);
     }
     chunks_.push_back(std::move(chunk));
     chunk = Chunk();
@@ -93,38 +98,87 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
   finish(chunk);
 }
 
-void Activations::forward(Context& cx, const qwen3_vl::DecoderBlock& block, const Chunk& chunk,
-                          const Tensor& hidden) const {
-  const Arena::Scope scope(cx.scratch);
-  const qwen3_vl::RotaryTable rotary = device_rotary(cx, chunk.positions, config_);
+namespace {
+
+// A chunk's rows as sequences of their own, each with an empty cache.
+struct Sequences {
+  qwen3_vl::RotaryTable rotary;
   std::vector<KvLayer> caches;
   std::vector<qwen3_vl::SequenceSlice> slices;
-  caches.reserve(chunk.rows.size());
-  for (const Row& row : chunk.rows) {
-    caches.push_back(
-        ops::make_scratch_kv(cx, config_.kv_heads, config_.head_dim, row.input.tokens()));
-    slices.push_back({row.first, row.input.tokens(), &caches.back()});
+};
+
+template <class Chunk>
+Sequences sequences_of(Context& cx, const Chunk& chunk, const qwen3_vl::TextConfig& config) {
+  Sequences s{.rotary = device_rotary(cx, chunk.positions, config), .caches = {}, .slices = {}};
+  s.caches.reserve(chunk.rows.size());
+  for (const auto& row : chunk.rows) {
+    s.caches.push_back(
+        ops::make_scratch_kv(cx, config.kv_heads, config.head_dim, row.input.tokens()));
+    s.slices.push_back({row.first, row.input.tokens(), &s.caches.back()});
   }
-  block.forward(cx, rotary.cosine, rotary.sine, slices, hidden);
+  return s;
 }
+
+Tensor copy_in_scratch(Context& cx, const Tensor& tensor) {
+  const Tensor out = cx.scratch.tensor(tensor.shape());
+  cx.backend.copy(tensor, out);
+  return out;
+}
+
+}  // namespace
 
 void Activations::observe(Context& cx, const qwen3_vl::DecoderBlock& block,
                           const OnRows& on_rows) const {
   for (const Chunk& chunk : chunks_) {
     const Arena::Scope scope(cx.scratch);
-    const Tensor hidden = cx.scratch.tensor(chunk.hidden.shape());
-    cx.backend.copy(chunk.hidden, hidden);
-    forward(cx, block, chunk, hidden);
+    const Sequences s = sequences_of(cx, chunk, config_);
+    block.forward(cx, s.rotary.cosine, s.rotary.sine, s.slices, copy_in_scratch(cx, chunk.hidden));
     on_rows(static_cast<int64_t>(chunk.rows.size()));
   }
 }
 
-void Activations::advance(Context& cx, const qwen3_vl::DecoderBlock& block, int64_t layer,
+double Activations::observe_pair(Context& cx, const qwen3_vl::DecoderBlock& target,
+                                 const qwen3_vl::DecoderBlock& block, qwen3_vl::LinearRole role,
+                                 double image_weight, PairStatistics& pair) const {
+  double total = 0;
+  for (const Chunk& chunk : chunks_) {
+    const Arena::Scope scope(cx.scratch);
+    const auto input = [&](const qwen3_vl::DecoderBlock& b, const Tensor& hidden) {
+      const Sequences s = sequences_of(cx, chunk, config_);
+      return b.input_of(role, cx, s.rotary.cosine, s.rotary.sine, s.slices,
+                        copy_in_scratch(cx, hidden));
+    };
+    const Tensor x = input(block, chunk.hidden);
+    const Tensor x_f = input(target, chunk.target);
+    std::vector<float> roots;
+    for (const Row& row : chunk.rows) {
+      for (const int32_t id : row.input.ids) {
+        const double weight = id == image_token_ ? image_weight : 1.0;
+        total += weight;
+        roots.push_back(static_cast<float>(std::sqrt(weight)));
+      }
+    }
+    const Tensor host = Tensor::copy_of<float>(roots, {static_cast<int64_t>(roots.size())});
+    pair.add(cx, x, x_f, copy_in_scratch(cx, host));
+  }
+  return total;
+}
+
+void Activations::advance(Context& cx, const qwen3_vl::DecoderBlock& block,
+                          const qwen3_vl::DecoderBlock* target, int64_t layer,
                           const OnRows& on_rows) {
   for (Chunk& chunk : chunks_) {
-    forward(cx, block, chunk, chunk.hidden);
+    const auto run = [&](const qwen3_vl::DecoderBlock& b, const Tensor& hidden) {
+      const Arena::Scope scope(cx.scratch);
+      const Sequences s = sequences_of(cx, chunk, config_);
+      b.forward(cx, s.rotary.cosine, s.rotary.sine, s.slices, hidden);
+      for (const Row& row : chunk.rows) {
+        add_deepstack(cx, row.input, row.features, layer, row.first, hidden);
+      }
+    };
+    run(block, chunk.hidden);
+    if (!chunk.target.empty()) run(*target, chunk.target);
     for (Row& row : chunk.rows) {
-      add_deepstack(cx, row.input, row.features, layer, row.first, chunk.hidden);
       for (qwen3_vl::ImageFeatures& f : row.features) {
         if (layer < static_cast<int64_t>(f.deepstack.size())) {
           f.deepstack[static_cast<size_t>(layer)] = Tensor();  // Used up.

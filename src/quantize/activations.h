@@ -12,6 +12,7 @@
 #include "models/qwen3_vl/model.h"
 #include "ops/context.h"
 #include "quantize/calibration.h"
+#include "quantize/pair_statistics.h"
 
 namespace squint::quantize {
 
@@ -36,17 +37,24 @@ CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Proc
 
 class Activations {
  public:
-  // Embeds and encodes all rows.
+  // Embeds and encodes all rows. `paired` also keeps what the unquantized model makes of them.
   Activations(Context& cx, std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
               const qwen3_vl::Weights& weights, const qwen3_vl::Config& config,
-              const OnRows& on_rows);
+              const OnRows& on_rows, bool paired = false);
 
   // Runs a layer over all chunks and throws the result away: cx.observer sees the inputs of its
   // linear layers.
   void observe(Context& cx, const qwen3_vl::DecoderBlock& block, const OnRows& on_rows) const;
-  // Runs a layer over all chunks, whose result is the next layer's input.
-  void advance(Context& cx, const qwen3_vl::DecoderBlock& block, int64_t layer,
-               const OnRows& on_rows);
+  // Inputs of `role` in `block` on these rows beside those in `target` on what the unquantized
+  // model makes of them; image tokens count `image_weight`, others 1. Returns the sum of the
+  // weights. Only where paired.
+  double observe_pair(Context& cx, const qwen3_vl::DecoderBlock& target,
+                      const qwen3_vl::DecoderBlock& block, qwen3_vl::LinearRole role,
+                      double image_weight, PairStatistics& pair) const;
+  // Runs a layer over all chunks, whose result is the next layer's input; where paired, `target`
+  // over what the unquantized model made of them.
+  void advance(Context& cx, const qwen3_vl::DecoderBlock& block,
+               const qwen3_vl::DecoderBlock* target, int64_t layer, const OnRows& on_rows);
 
  private:
   struct Row {
@@ -56,14 +64,13 @@ class Activations {
   };
   struct Chunk {
     Tensor hidden;  // [tokens, hidden], kept
+    Tensor target;  // the same in the unquantized model, or empty
     std::vector<qwen3_vl::Position> positions;
     std::vector<Row> rows;
   };
 
-  void forward(Context& cx, const qwen3_vl::DecoderBlock& block, const Chunk& chunk,
-               const Tensor& hidden) const;
-
   qwen3_vl::TextConfig config_;
+  int32_t image_token_ = 0;
   std::vector<Chunk> chunks_;
 };
 

@@ -8,120 +8,19 @@
 #include "base/check.h"
 #include "core/packed_int.h"
 #include "io/compressed_tensors.h"
+#include "quantize/gptq.h"
+#include "quantize/smoothed_block.h"
 
 namespace squint::quantize {
 
+using qwen3_vl::DecoderBlock;
 using qwen3_vl::DecoderBlockWeights;
 using qwen3_vl::LinearRole;
 using qwen3_vl::NormRole;
-using qwen3_vl::SmoothGroup;
 
 namespace {
 
 const Tensor& dense(const LinearWeight& weight) { return std::get<Tensor>(weight.weight); }
-
-// The weights of a block while they are being rescaled: products are kept in float32 and rounded to
-// bf16 once, at the end.
-class SmoothedBlock {
- public:
-  SmoothedBlock(const DecoderBlockWeights& stored) {
-    for (const LinearRole role : qwen3_vl::kAllLinears) linear(role) = to_f32(dense(stored[role]));
-    for (const NormRole role : qwen3_vl::kAllNorms) norm(role) = to_f32(stored[role]);
-  }
-
-  Tensor& linear(LinearRole role) { return linears_[static_cast<size_t>(role)]; }
-  Tensor& norm(NormRole role) { return norms_[static_cast<size_t>(role)]; }
-  // Factors by which the columns of a linear layer have been multiplied; empty for none.
-  const std::vector<float>& columns(LinearRole role) const {
-    return columns_[static_cast<size_t>(role)];
-  }
-  const std::vector<float>& rows(LinearRole role) const { return rows_[static_cast<size_t>(role)]; }
-
-  void apply(const SmoothGroup& group, std::vector<float> scale) {
-    if (group.source_is_norm) {
-      // A norm is stored in bf16. Taking the sinks' factor from what was stored, not from what was
-      // wanted, makes the change exact.
-      const std::span<float> weight = norm(group.norm).span<float>();
-      for (size_t i = 0; i < scale.size(); ++i) {
-        const float divided = round_to_bf16(weight[i] / scale[i]);
-        if (divided != 0 && std::isfinite(divided)) {
-          scale[i] = weight[i] / divided;
-          weight[i] = divided;
-        } else {
-          scale[i] = 1;
-        }
-      }
-    } else {
-      const Tensor& source = linear(group.linear);
-      const int64_t in = source.dim(1);
-      for (int64_t row = 0; row < source.dim(0); ++row) {
-        for (float& w :
-             source.span<float>().subspan(static_cast<size_t>(row * in), static_cast<size_t>(in))) {
-          w /= scale[static_cast<size_t>(row)];
-        }
-      }
-      rows_[static_cast<size_t>(group.linear)] = scale;
-    }
-    for (const LinearRole sink : group.sinks) {
-      const std::span<float> weight = linear(sink).span<float>();
-      for (size_t i = 0; i < weight.size(); ++i) weight[i] *= scale[i % scale.size()];
-      columns_[static_cast<size_t>(sink)] = scale;
-    }
-  }
-
- private:
-  std::array<Tensor, qwen3_vl::kLinearRoles> linears_;
-  std::array<Tensor, qwen3_vl::kNormRoles> norms_;
-  std::array<std::vector<float>, qwen3_vl::kLinearRoles> columns_;
-  std::array<std::vector<float>, qwen3_vl::kLinearRoles> rows_;
-};
-
-Tensor in_scratch(Context& cx, std::span<const float> values) {
-  const Tensor host = Tensor::copy_of<float>(values, {static_cast<int64_t>(values.size())});
-  Tensor out = cx.scratch.tensor(host.shape());
-  cx.backend.copy(host, out);
-  return out;
-}
-
-// Mean squared error of the outputs of all sinks when their columns are scaled before rounding.
-double smoothing_loss(Context& cx, const DecoderBlockWeights& stored, const SmoothGroup& group,
-                      const BlockPlan& plan, const InputStatistics& input,
-                      std::span<const float> scale) {
-  const Arena::Scope scope(cx.scratch);
-  const Tensor smooth = in_scratch(cx, scale);
-  double total = 0;
-  int64_t outputs = 0;
-  for (const LinearRole sink : group.sinks) {
-    const Arena::Scope sink_scope(cx.scratch);
-    const Tensor& weight = dense(stored[sink]);
-    const Tensor error = cx.scratch.tensor(weight.shape());
-    ops::quantization_error(cx, weight, smooth, plan.scheme, error);
-    total += input.output_error(cx, error);
-    outputs += weight.dim(0);
-  }
-  return total / static_cast<double>(outputs);
-}
-
-SmoothingReport smooth_group(Context& cx, const DecoderBlockWeights& stored, int64_t layer,
-                             const SmoothGroup& group, const BlockPlan& plan,
-                             const InputStatistics& input, SmoothedBlock& block) {
-  std::vector<Tensor> matrices;
-  for (const LinearRole sink : group.sinks) matrices.push_back(dense(stored[sink]));
-  const std::vector<double> weight_mean =
-      weight_means(matrices, plan.scheme, cx.backend.host_threads());
-  Smoothing best = best_smoothing(input.abs_mean(), weight_mean, candidates(plan.duo, plan.grid),
-                                  [&](std::span<const float> scale) {
-                                    plan.on_candidate();
-                                    return smoothing_loss(cx, stored, group, plan, input, scale);
-                                  });
-  block.apply(group, std::move(best.scale));
-  return {.layer = layer,
-          .group = std::string(group.name),
-          .ratio = best.candidate.ratio,
-          .duo = best.candidate.duo,
-          .loss = best.loss,
-          .identity_loss = best.identity_loss};
-}
 
 // ŵ / columns * rows - stored: how far the layer is from what it was, smoothing undone.
 Tensor remaining_error(const QuantizedWeight& q, const QuantizationScheme& scheme,
@@ -151,23 +50,128 @@ double relative_error(Context& cx, const Tensor& error, const Tensor& weight,
   return whole > 0 ? std::sqrt(std::max(lost, 0.0) / whole) : 0;
 }
 
-LinearReport quantize_linear(Context& cx, const Tensor& stored, int64_t layer, LinearRole role,
-                             const BlockPlan& plan, const InputStatistics* input,
-                             SmoothedBlock& block, std::vector<io::NamedTensor>& tensors) {
-  const std::string module = qwen3_vl::module_name(layer, role);
-  const Tensor weight = round_to_bf16(block.linear(role));
-  const QuantizedWeight q = QuantizedWeight::on_host(weight.dim(0), weight.dim(1), plan.scheme);
-  ops::quantize_weight(cx, weight, plan.scheme, plan.observer, q);
-  io::append_packed_linear(tensors, module, pack_linear(q, plan.scheme));
+class BlockQuantizer {
+ public:
+  BlockQuantizer(Context& cx, const DecoderBlockWeights& stored, const qwen3_vl::TextConfig& config,
+                 int64_t layer, const BlockPlan& plan, const BlockObserver* observer)
+      : cx_(cx),
+        stored_(stored),
+        config_(config),
+        layer_(layer),
+        plan_(plan),
+        observer_(observer),
+        smoothed_(stored) {}
 
-  const Tensor original = to_f32(stored);
-  const Tensor plain = Tensor::on_host(DType::f32, stored.shape());
-  ops::quantization_error(cx, stored, {}, plan.scheme, plain);
-  return {.module = module,
-          .error = relative_error(cx, remaining_error(q, plan.scheme, stored, block, role),
-                                  original, input),
-          .plain_error = relative_error(cx, plain, original, input)};
-}
+  QuantizedBlock run(const PairedInputs& inputs) {
+    if (plan_.smooth) {
+      out_.smoothing = smooth_block(cx_, stored_, config_, layer_,
+                                    {.scheme = plan_.scheme,
+                                     .duo = plan_.duo,
+                                     .grid = plan_.grid,
+                                     .on_candidate = plan_.on_candidate},
+                                    *observer_, smoothed_);
+    }
+    if (plan_.feedback) {
+      round_in_stages(inputs);
+    } else {
+      for (const LinearRole role : qwen3_vl::kAllLinears) finish(role, rounded_alone(role));
+    }
+    for (const NormRole role : qwen3_vl::kAllNorms) {
+      out_.tensors.push_back(
+          {qwen3_vl::norm_name(layer_, role), round_to_bf16(smoothed_.norm(role))});
+    }
+    return std::move(out_);
+  }
+
+ private:
+  const InputStatistics* statistics(LinearRole role) const {
+    return observer_ != nullptr ? &observer_->of(role) : nullptr;
+  }
+
+  QuantizedWeight empty(LinearRole role) const {
+    const Tensor& weight = dense(stored_[role]);
+    return QuantizedWeight::on_host(weight.dim(0), weight.dim(1), plan_.scheme);
+  }
+
+  QuantizedWeight rounded_alone(LinearRole role) {
+    QuantizedWeight q = empty(role);
+    if (!plan_.weighted_ranges) {
+      ops::quantize_weight(cx_, round_to_bf16(smoothed_.linear(role)), plan_.scheme, plan_.observer,
+                           q);
+      return q;
+    }
+    AdaptiveRounding how;
+    how.importance =
+        Tensor::copy_of<float>(statistics(role)->square_mean(), {dense(stored_[role]).dim(1)});
+    const std::vector<float>& columns = smoothed_.columns(role);
+    for (size_t i = 0; i < columns.size(); ++i) {
+      how.importance.span<float>()[i] /= columns[i] * columns[i];
+    }
+    ops::round_adaptively(cx_, smoothed_.linear(role), how, plan_.scheme, q);
+    return q;
+  }
+
+  // Layers that share an input together, in the order of the forward pass: each stage sees what the
+  // stages before it have become.
+  void round_in_stages(const PairedInputs& inputs) {
+    using enum LinearRole;
+    static const std::vector<std::vector<LinearRole>> kStages = {
+        {q, k, v}, {o}, {gate, up}, {down}};
+    DecoderBlockWeights current = stored_;
+    for (const NormRole role : qwen3_vl::kAllNorms) {
+      current[role] = round_to_bf16(smoothed_.norm(role));
+    }
+    for (const std::vector<LinearRole>& stage : kStages) {
+      plan_.on_candidate();
+      const LinearRole first = stage.front();
+      PairStatistics pair(cx_.backend, dense(stored_[first]).dim(1));
+      double weight = 0;
+      {
+        const DecoderBlock block(current, config_, layer_, cx_.backend);
+        weight = inputs(block, first, pair);
+      }
+      pair.finish(cx_, weight, smoothed_.columns(first), qwen3_vl::module_name(layer_, first));
+      AdaptiveRounding how =
+          adaptive_rounding(pair.hessian(), plan_.feedback->dampening, plan_.feedback->rounds);
+      how.search = plan_.weighted_ranges;
+      for (const LinearRole role : stage) {
+        plan_.on_candidate();
+        const Tensor& weight_f = smoothed_.linear(role);
+        const Tensor target =
+            plan_.feedback->propagation > 0
+                ? propagated(weight_f, pair.times_cross(cx_, weight_f), pair.hessian(),
+                             plan_.feedback->propagation, cx_.backend.host_threads())
+                : weight_f;
+        QuantizedWeight rounded = empty(role);
+        ops::round_adaptively(cx_, target, how, plan_.scheme, rounded);
+        current[role].weight = pack_linear(rounded, plan_.scheme);
+        finish(role, rounded);
+      }
+    }
+  }
+
+  void finish(LinearRole role, const QuantizedWeight& q) {
+    const std::string module = qwen3_vl::module_name(layer_, role);
+    io::append_packed_linear(out_.tensors, module, pack_linear(q, plan_.scheme));
+    const Tensor& stored = dense(stored_[role]);
+    const Tensor original = to_f32(stored);
+    const Tensor plain = Tensor::on_host(DType::f32, stored.shape());
+    ops::quantization_error(cx_, stored, {}, plan_.scheme, plain);
+    const Tensor remaining = remaining_error(q, plan_.scheme, stored, smoothed_, role);
+    out_.linears.push_back({.module = module,
+                            .error = relative_error(cx_, remaining, original, statistics(role)),
+                            .plain_error = relative_error(cx_, plain, original, statistics(role))});
+  }
+
+  Context& cx_;
+  const DecoderBlockWeights& stored_;
+  const qwen3_vl::TextConfig& config_;
+  int64_t layer_;
+  const BlockPlan& plan_;
+  const BlockObserver* observer_;
+  SmoothedBlock smoothed_;
+  QuantizedBlock out_;
+};
 
 // Finite weights can be so large that sums over them are not. What could not be measured is not
 // written.
@@ -192,24 +196,11 @@ void expect_measured(const QuantizedBlock& block) {
 
 QuantizedBlock quantize_block(Context& cx, const DecoderBlockWeights& stored,
                               const qwen3_vl::TextConfig& config, int64_t layer,
-                              const BlockPlan& plan, const BlockObserver* observer) {
-  SQUINT_CHECK(observer != nullptr || !plan.smooth);
-  QuantizedBlock out;
-  SmoothedBlock block(stored);
-  if (plan.smooth) {
-    for (const SmoothGroup& group : qwen3_vl::smooth_groups(config)) {
-      out.smoothing.push_back(
-          smooth_group(cx, stored, layer, group, plan, observer->of(group.sinks.front()), block));
-    }
-  }
-  for (const LinearRole role : qwen3_vl::kAllLinears) {
-    const InputStatistics* input = observer != nullptr ? &observer->of(role) : nullptr;
-    out.linears.push_back(
-        quantize_linear(cx, dense(stored[role]), layer, role, plan, input, block, out.tensors));
-  }
-  for (const NormRole role : qwen3_vl::kAllNorms) {
-    out.tensors.push_back({qwen3_vl::norm_name(layer, role), round_to_bf16(block.norm(role))});
-  }
+                              const BlockPlan& plan, const BlockObserver* observer,
+                              const PairedInputs& inputs) {
+  SQUINT_CHECK(observer != nullptr || !(plan.smooth || plan.weighted_ranges));
+  SQUINT_CHECK(!plan.feedback || inputs != nullptr);
+  QuantizedBlock out = BlockQuantizer(cx, stored, config, layer, plan, observer).run(inputs);
   expect_measured(out);
   return out;
 }

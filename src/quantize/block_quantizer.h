@@ -3,20 +3,31 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "io/safetensors.h"
 #include "models/qwen3_vl/decoder_block.h"
 #include "quantize/awq.h"
+#include "quantize/pair_statistics.h"
 #include "quantize/statistics.h"
 #include "squint/quantize.h"
 
 namespace squint::quantize {
 
+// Rounding with feedback; see gptq.h.
+struct FeedbackPlan {
+  double dampening = 0.01;
+  int rounds = 2;            // of descent on scales and integers
+  double propagation = 0.5;  // how much of the error of earlier layers is made up for
+};
+
 struct BlockPlan {
   QuantizationScheme scheme;
   Observer observer = Observer::mse;
   bool smooth = true;
+  bool weighted_ranges = false;  // by E[x²], instead of `observer`
+  std::optional<FeedbackPlan> feedback;
   DuoScaling duo = DuoScaling::on;
   int grid = 20;
   std::function<void()> on_candidate = [] {};  // may throw to stop
@@ -28,10 +39,17 @@ struct QuantizedBlock {
   std::vector<SmoothingReport> smoothing;
 };
 
-// `observer` is finished, or null where there is no calibration: then nothing is smoothed. Throws
-// Error(bad_input) where weights are so large that their errors are no finite numbers.
+// Adds the inputs of `role` in `block`, the layer as quantized so far, and in the unquantized model
+// to `pair`; returns the sum of the tokens' weights.
+using PairedInputs = std::function<double(const qwen3_vl::DecoderBlock& block,
+                                          qwen3_vl::LinearRole role, PairStatistics& pair)>;
+
+// `observer` is finished, or null where there is no calibration: then nothing is smoothed. `inputs`
+// is needed where the plan has feedback. Throws Error(bad_input) where weights are so large that
+// their errors are no finite numbers.
 QuantizedBlock quantize_block(Context& cx, const qwen3_vl::DecoderBlockWeights& stored,
                               const qwen3_vl::TextConfig& config, int64_t layer,
-                              const BlockPlan& plan, const BlockObserver* observer);
+                              const BlockPlan& plan, const BlockObserver* observer,
+                              const PairedInputs& inputs);
 
 }  // namespace squint::quantize

@@ -28,12 +28,42 @@ using qwen3_vl::DecoderBlock;
 using qwen3_vl::DecoderBlockWeights;
 using qwen3_vl::LinearRole;
 
+bool has_feedback(const QuantizeOptions& options) {
+  return options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
+}
+
 BlockPlan block_plan(const QuantizeOptions& options) {
-  return {.scheme = {.bits = options.bits,
-                     .group_size = options.group_size,
-                     .symmetric = options.symmetric},
-          .observer = options.observer == RangeObserver::mse ? Observer::mse : Observer::minmax,
-          .smooth = options.method == QuantizeMethod::awq};
+  BlockPlan plan{
+      .scheme = {.bits = options.bits,
+                 .group_size = options.group_size,
+                 .symmetric = options.symmetric},
+      .observer = options.observer == RangeObserver::mse ? Observer::mse : Observer::minmax,
+      .smooth = options.method == QuantizeMethod::awq || options.method == QuantizeMethod::awq_gptq,
+      .weighted_ranges = options.observer == RangeObserver::imatrix};
+  if (has_feedback(options)) {
+    plan.feedback = {.dampening = options.dampening,
+                     .rounds = options.rounds,
+                     .propagation = options.propagation};
+  }
+  return plan;
+}
+
+void check_fraction(std::string_view what, double value) {
+  if (value >= 0 && value <= 1) return;
+  throw Error(ErrorCode::usage, fmt::format("{}: expected 0 to 1, found {}", what, value));
+}
+
+void check_calibration(const QuantizeOptions& options) {
+  if (!options.calibration.empty()) return;
+  if (options.method != QuantizeMethod::rtn) {
+    throw Error(ErrorCode::usage,
+                fmt::format("{} needs calibration data; rtn does without", name(options.method)));
+  }
+  if (options.observer == RangeObserver::imatrix) {
+    throw Error(ErrorCode::usage,
+                "observer imatrix weighs errors with what calibration data shows; give some, or "
+                "take mse");
+  }
 }
 
 void check_options(const QuantizeOptions& options) {
@@ -50,8 +80,17 @@ void check_options(const QuantizeOptions& options) {
     throw Error(ErrorCode::usage,
                 fmt::format("rows: expected 0 (all) or more, found {}", options.rows));
   }
-  if (options.method == QuantizeMethod::awq && options.calibration.empty()) {
-    throw Error(ErrorCode::usage, "awq needs calibration data; rtn does without");
+  check_calibration(options);
+  check_fraction("dampening", options.dampening);
+  check_fraction("propagation", options.propagation);
+  check_fraction("image weight", options.image_weight);
+  if (options.rounds < 0 || options.rounds > 100) {
+    throw Error(ErrorCode::usage,
+                fmt::format("rounds: expected 0 to 100, found {}", options.rounds));
+  }
+  if (has_feedback(options) && options.observer == RangeObserver::mse) {
+    throw Error(ErrorCode::usage, fmt::format("{} chooses ranges by imatrix or minmax, not mse",
+                                              name(options.method)));
   }
   const fs::path& out = options.output;
   if (!io::is_vacant(out)) {
@@ -155,7 +194,8 @@ class Run {
                       .layers = c.layers,
                       .resumed_layers = journal.finished(c.layers)};
     const auto taps = static_cast<int64_t>(config_.vision.deepstack_blocks.size());
-    plan.activation_bytes = (size.tokens + taps * size.image_tokens) * c.hidden * 4;
+    const int64_t paths = plan_.feedback ? 2 : 1;
+    plan.activation_bytes = (paths * size.tokens + taps * size.image_tokens) * c.hidden * 4;
     const int64_t q = c.heads * c.head_dim;
     const int64_t weights = c.hidden * (2 * q + 2 * c.kv_heads * c.head_dim + 3 * c.intermediate);
     const int64_t largest = c.hidden * c.intermediate;
@@ -167,6 +207,12 @@ class Run {
     if (size.rows > 0) {
       plan.statistics_bytes = 2 * InputStatistics::bytes(c.hidden) + InputStatistics::bytes(q) +
                               InputStatistics::bytes(c.intermediate);
+    }
+    if (plan_.feedback) {
+      // The widest layer: its two moments, then H, its factor twice in float64, what rounding
+      // reads, and the layer's target.
+      const int64_t n = std::max({c.hidden, q, c.intermediate});
+      plan.statistics_bytes += PairStatistics::bytes(n) + n * n * 24 + largest * 24;
     }
     plan.peak_bytes = plan.activation_bytes + plan.block_bytes + plan.statistics_bytes;
     const int64_t quantized = weights * c.layers;
@@ -199,8 +245,9 @@ class Run {
     // Layers that are all finished need no activations any more.
     std::unique_ptr<Activations> activations;
     if (calibrated && report_.plan.resumed_layers < layers) {
-      activations = std::make_unique<Activations>(cx_, rows_, processor_, weights_, config_,
-                                                  [&](int64_t rows) { progress("images", rows); });
+      activations = std::make_unique<Activations>(
+          cx_, rows_, processor_, weights_, config_,
+          [&](int64_t rows) { progress("images", rows); }, plan_.feedback.has_value());
     }
     for (int64_t layer = 0; layer < layers; ++layer) {
       stop_if_asked();
@@ -230,7 +277,7 @@ class Run {
   QuantizedBlock quantize_layer(int64_t layer, const Activations* activations) {
     const DecoderBlockWeights stored = DecoderBlockWeights::load(weights_, config_.text, layer);
     if (activations == nullptr) {
-      return quantize_block(cx_, stored, config_.text, layer, plan_, nullptr);
+      return quantize_block(cx_, stored, config_.text, layer, plan_, nullptr, nullptr);
     }
     const DecoderBlock block(stored, config_.text, layer, cx_.backend);
     BlockObserver observer(cx_, block);
@@ -238,12 +285,18 @@ class Run {
     activations->observe(cx_, block, [&](int64_t rows) { progress(phase_of(layer), rows); });
     cx_.observer = nullptr;
     observer.finish(layer);
-    return quantize_block(cx_, stored, config_.text, layer, plan_, &observer);
+    const PairedInputs inputs = [&](const DecoderBlock& current, LinearRole role,
+                                    PairStatistics& pair) {
+      return activations->observe_pair(cx_, block, current, role, options_.image_weight, pair);
+    };
+    return quantize_block(cx_, stored, config_.text, layer, plan_, &observer, inputs);
   }
 
   // The next layer sees what the quantized one makes of the rows.
   void advance(int64_t layer, const QuantizedBlock& quantized, Activations& activations) {
     DecoderBlockWeights weights = DecoderBlockWeights::load(weights_, config_.text, layer);
+    std::optional<DecoderBlock> target;
+    if (plan_.feedback) target.emplace(weights, config_.text, layer, cx_.backend);
     std::map<std::string, Tensor> by_name;
     for (const io::NamedTensor& t : quantized.tensors) by_name[t.name] = t.tensor;
     for (const LinearRole role : qwen3_vl::kAllLinears) {
@@ -262,7 +315,8 @@ class Run {
       weights[role] = by_name.at(qwen3_vl::norm_name(layer, role));
     }
     const DecoderBlock block(weights, config_.text, layer, cx_.backend);
-    activations.advance(cx_, block, layer, [&](int64_t rows) { progress(phase_of(layer), rows); });
+    activations.advance(cx_, block, target ? &*target : nullptr, layer,
+                        [&](int64_t rows) { progress(phase_of(layer), rows); });
   }
 
   void write(const std::vector<io::NamedTensor>& replaced) {
@@ -284,8 +338,7 @@ class Run {
     for (const io::NamedTensor& t : replaced) writer.add(t);
     io::QuantizationConfig config;
     config.groups = {
-        {.scheme = plan_.scheme,
-         .observer = plan_.observer == Observer::mse ? "memoryless_mse" : "memoryless_minmax"}};
+        {.scheme = plan_.scheme, .observer = std::string(observer_in_files(*options_.observer))}};
     for (const std::string& module : qwen3_vl::other_linears(config_)) {
       config.ignore.emplace_back(module);
     }
@@ -353,6 +406,9 @@ QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& back
                                            options.output.string(), error.message()));
   }
   if (!normal.output.has_filename()) normal.output = normal.output.parent_path();
+  if (!normal.observer) {
+    normal.observer = has_feedback(options) ? RangeObserver::imatrix : RangeObserver::mse;
+  }
   check_options(normal);
   return Run(normal, backend).run();
 }

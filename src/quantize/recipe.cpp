@@ -17,15 +17,34 @@ constexpr const char* kAwq = R"(    AWQModifier:
       n_grid: 20
 )";
 
+// Keys that the other tool does not know stand in a comment.
+std::string gptq_head(const QuantizeOptions& options) {
+  return fmt::format(R"(    # squint: rounds {}, propagation {}, image weight {}
+    GPTQModifier:
+      block_size: 128
+      dampening_frac: {}
+      actorder: static
+)",
+                     options.rounds, options.propagation, options.image_weight, options.dampening);
+}
+
 }  // namespace
+
+std::string_view observer_in_files(RangeObserver observer) {
+  if (observer == RangeObserver::imatrix) return "imatrix_mse";
+  return observer == RangeObserver::mse ? "memoryless_mse" : "memoryless_minmax";
+}
 
 std::string recipe_yaml(const QuantizeOptions& options) {
   const bool channel = options.group_size == 0;
+  const bool smooth =
+      options.method == QuantizeMethod::awq || options.method == QuantizeMethod::awq_gptq;
+  const bool feedback =
+      options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
   return fmt::format(
       R"(default_stage:
   default_modifiers:
-{}    QuantizationModifier:
-      config_groups:
+{}{}      config_groups:
         group_0:
           targets: [Linear]
           weights:
@@ -38,9 +57,10 @@ std::string recipe_yaml(const QuantizeOptions& options) {
             observer: {}
       ignore: ['re:.*lm_head', 're:.*visual.*']
 )",
-      options.method == QuantizeMethod::awq ? kAwq : "", options.bits, options.symmetric,
-      channel ? -1 : options.group_size, channel ? "channel" : "group",
-      options.observer == RangeObserver::mse ? "memoryless_mse" : "memoryless_minmax");
+      smooth ? kAwq : "", feedback ? gptq_head(options) : "    QuantizationModifier:\n",
+      options.bits, options.symmetric, channel ? -1 : options.group_size,
+      channel ? "channel" : "group",
+      observer_in_files(options.observer.value_or(RangeObserver::mse)));
 }
 
 }  // namespace squint::quantize

@@ -7,6 +7,9 @@
 
 namespace squint::quantize {
 
+// "memoryless_mse": an observer as compressed-tensors files name it.
+std::string_view observer_in_files(RangeObserver observer);
+
 // recipe.yaml. Equal options give equal text.
 std::string recipe_yaml(const QuantizeOptions& options);
 

@@ -24,10 +24,9 @@ std::string kind_of(const std::string& module) { return module.substr(module.rfi
 
 std::string options_text(const QuantizeOptions& o) {
   return fmt::format(
-      "{} W{}A16, {}, {}, observer {}", o.method == QuantizeMethod::awq ? "AWQ" : "RTN", o.bits,
+      "{} W{}A16, {}, {}, observer {}", name(o.method), o.bits,
       o.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", o.group_size),
-      o.symmetric ? "symmetric" : "asymmetric",
-      o.observer == RangeObserver::mse ? "mse" : "minmax");
+      o.symmetric ? "symmetric" : "asymmetric", name(o.observer.value_or(RangeObserver::mse)));
 }
 
 // A bar of `cells` characters for a value in 0..limit, in eighths.
@@ -41,6 +40,32 @@ std::string bar(double value, double limit, int cells) {
 }
 
 }  // namespace
+
+std::string_view name(QuantizeMethod method) {
+  switch (method) {
+    case QuantizeMethod::rtn:
+      return "rtn";
+    case QuantizeMethod::awq:
+      return "awq";
+    case QuantizeMethod::gptq:
+      return "gptq";
+    case QuantizeMethod::awq_gptq:
+      return "awq+gptq";
+  }
+  return "";
+}
+
+std::string_view name(RangeObserver observer) {
+  switch (observer) {
+    case RangeObserver::minmax:
+      return "minmax";
+    case RangeObserver::mse:
+      return "mse";
+    case RangeObserver::imatrix:
+      return "imatrix";
+  }
+  return "";
+}
 
 std::string QuantizeReport::to_text(int width) const {
   std::string out =
@@ -74,11 +99,11 @@ std::string QuantizeReport::to_text(int width) const {
 }
 
 std::string QuantizeReport::to_json() const {
-  OrderedJson json = {{"method", options.method == QuantizeMethod::awq ? "awq" : "rtn"},
+  OrderedJson json = {{"method", name(options.method)},
                       {"bits", options.bits},
                       {"group_size", options.group_size},
                       {"symmetric", options.symmetric},
-                      {"observer", options.observer == RangeObserver::mse ? "mse" : "minmax"},
+                      {"observer", name(options.observer.value_or(RangeObserver::mse))},
                       {"output", options.output.string()},
                       {"rows", plan.rows},
                       {"tokens", plan.tokens},

@@ -67,6 +67,7 @@ void InputStatistics::finish(Context& cx, std::string_view where) {
                             "answer sensibly?",
                             where));
   }
+  for (int64_t i = 0; i < n; ++i) squares_.push_back(h[i * n + i]);
   moment_ = Tensor();
   LinearWeight weight;
   weight.out_features = n;

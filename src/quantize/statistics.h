@@ -20,7 +20,8 @@ class InputStatistics {
   // `where`, for values that are not finite.
   void finish(Context& cx, std::string_view where);
 
-  std::vector<float> abs_mean() const;  // E|x|, [in]
+  std::vector<float> abs_mean() const;                                // E|x|, [in]
+  const std::vector<float>& square_mean() const { return squares_; }  // E[x²], [in]
   // Σ_r e_r H e_rᵀ with H = E[x xᵀ]: the summed squared error of the outputs of a layer whose
   // weight is off by `error` [out, in], per token. Exact up to rounding for one linear layer.
   double output_error(Context& cx, const Tensor& error) const;
@@ -31,6 +32,7 @@ class InputStatistics {
   Tensor abs_sum_;
   Tensor moment_;          // f32 [in, in]
   LinearWeight prepared_;  // the same, for products with it
+  std::vector<float> squares_;
   int64_t tokens_ = 0;
 };
 

@@ -160,29 +160,43 @@ void DecoderBlock::attend(Context& cx, const Tensor& cosine, const Tensor& sine,
 void DecoderBlock::forward(Context& cx, const Tensor& cosine, const Tensor& sine,
                            std::span<const SequenceSlice> sequences, const Tensor& hidden) const {
   const Arena::Scope scope(cx.scratch);
+  run(cx, cosine, sine, sequences, hidden, std::nullopt);
+}
+
+Tensor DecoderBlock::run(Context& cx, const Tensor& cosine, const Tensor& sine,
+                         std::span<const SequenceSlice> sequences, const Tensor& hidden,
+                         std::optional<LinearRole> until) const {
+  using enum LinearRole;
   const int64_t tokens = hidden.dim(0);
+  // What is returned is made before the scope that gives everything else back.
   const Tensor normed = cx.scratch.tensor(hidden.shape());
+  const Tensor mixed = cx.scratch.tensor({tokens, config_.heads * config_.head_dim});
+  const Tensor gated = cx.scratch.tensor({tokens, config_.intermediate});
+  const Arena::Scope scope(cx.scratch);
   const Tensor out = cx.scratch.tensor(hidden.shape());
 
   // hidden_states = hidden_states + self_attn(input_layernorm(hidden_states))
   ops::rms_norm(cx, hidden, norm(NormRole::attention), config_.norm_eps, normed);
-  const Tensor mixed = cx.scratch.tensor({tokens, config_.heads * config_.head_dim});
+  if (until == q || until == k || until == v) return normed;
   attend(cx, cosine, sine, sequences, normed, mixed);
-  ops::linear(cx, mixed, linear(LinearRole::o), out);
+  if (until == o) return mixed;
+  ops::linear(cx, mixed, linear(o), out);
   cx.show("text.attention", layer_, out);
   ops::add(cx, out, hidden);
 
   // hidden_states = hidden_states + mlp(post_attention_layernorm(hidden_states))
   ops::rms_norm(cx, hidden, norm(NormRole::mlp), config_.norm_eps, normed);
-  const Tensor gate = cx.scratch.tensor({tokens, config_.intermediate});
-  const Tensor up = cx.scratch.tensor({tokens, config_.intermediate});
-  ops::linear(cx, normed, linear(LinearRole::gate), gate);
-  ops::linear(cx, normed, linear(LinearRole::up), up);
-  ops::swiglu(cx, gate, up, gate);
-  ops::linear(cx, gate, linear(LinearRole::down), out);
+  if (until == gate || until == LinearRole::up) return normed;
+  const Tensor upper = cx.scratch.tensor(gated.shape());
+  ops::linear(cx, normed, linear(gate), gated);
+  ops::linear(cx, normed, linear(LinearRole::up), upper);
+  ops::swiglu(cx, gated, upper, gated);
+  if (until == down) return gated;
+  ops::linear(cx, gated, linear(down), out);
   cx.show("text.mlp", layer_, out);
   ops::add(cx, out, hidden);
   cx.show("text.layer", layer_, hidden);
+  return {};
 }
 
 }  // namespace squint::qwen3_vl

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -79,12 +80,21 @@ class DecoderBlock {
   // hidden [tokens, hidden], updated in place; cosine, sine [tokens, head_dim / 2].
   void forward(Context& cx, const Tensor& cosine, const Tensor& sine,
                std::span<const SequenceSlice> sequences, const Tensor& hidden) const;
+  // The same up to the linear layer `role`, whose input [tokens, its in_features] is returned, in
+  // scratch. hidden is used up.
+  Tensor input_of(LinearRole role, Context& cx, const Tensor& cosine, const Tensor& sine,
+                  std::span<const SequenceSlice> sequences, const Tensor& hidden) const {
+    return run(cx, cosine, sine, sequences, hidden, role);
+  }
 
   // The prepared weight, whose address identifies it to a LinearObserver.
   const LinearWeight& linear(LinearRole role) const { return linears_[static_cast<size_t>(role)]; }
 
  private:
   const Tensor& norm(NormRole role) const { return norms_[static_cast<size_t>(role)]; }
+  Tensor run(Context& cx, const Tensor& cosine, const Tensor& sine,
+             std::span<const SequenceSlice> sequences, const Tensor& hidden,
+             std::optional<LinearRole> until) const;
   void attend(Context& cx, const Tensor& cosine, const Tensor& sine,
               std::span<const SequenceSlice> sequences, const Tensor& normed,
               const Tensor& mixed) const;

@@ -1,0 +1,29 @@
+// gptq.h: from second moments to what rounding needs (Frantar et al., "GPTQ", 2022; Chee et al.,
+// "QuIP", 2023; spec awq-w4a16.md §3). Knows matrices, no model.
+//
+// A linear layer's output error, per token, is tr(E H Eᵀ) with E = w - ŵ and H = E[x xᵀ]. Columns
+// are rounded one after the other, largest E[x²] first; each takes over what the errors before it
+// can be made up with.
+#pragma once
+
+#include <vector>
+
+#include "ops/backend.h"
+
+namespace squint::quantize {
+
+// hessian f32 [n, n], symmetric, on the host; dampening: part of the mean of the diagonal that is
+// added to it. Where H is so close to singular that this is not enough, more is added. Throws
+// Error(bad_input) where nothing helps: values that are not finite.
+AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int rounds);
+
+// The weight whose outputs on the inputs x come closest to those of `weight` on the inputs x_f that
+// the unquantized model has, as far as `strength` (0..1) of the way:
+//
+//     w + strength (w (C + λ)(H + λ)⁻¹ - w),   C = E[x_f xᵀ], λ = ridge * mean of H's diagonal
+//
+// wc = w C, f32 [out, n]. All on the host.
+Tensor propagated(const Tensor& weight, const Tensor& wc, const Tensor& hessian, double strength,
+                  ThreadPool& threads);
+
+}  // namespace squint::quantize

@@ -1,0 +1,121 @@
+#include "quantize/smoothed_block.h"
+
+#include <cmath>
+
+namespace squint::quantize {
+
+using qwen3_vl::DecoderBlockWeights;
+using qwen3_vl::LinearRole;
+using qwen3_vl::NormRole;
+using qwen3_vl::SmoothGroup;
+
+namespace {
+
+const Tensor& dense(const LinearWeight& weight) { return std::get<Tensor>(weight.weight); }
+
+}  // namespace
+
+SmoothedBlock::SmoothedBlock(const DecoderBlockWeights& stored) {
+  for (const LinearRole role : qwen3_vl::kAllLinears) {
+    linears_[static_cast<size_t>(role)] = to_f32(dense(stored[role]));
+  }
+  for (const NormRole role : qwen3_vl::kAllNorms) {
+    norms_[static_cast<size_t>(role)] = to_f32(stored[role]);
+  }
+}
+
+// A norm is stored in bf16. Taking the sinks' factor from what was stored, not from what was
+// wanted, makes the change exact.
+void SmoothedBlock::divide_norm(std::span<float> weight, std::span<float> scale) const {
+  for (size_t i = 0; i < scale.size(); ++i) {
+    const float divided = round_to_bf16(weight[i] / scale[i]);
+    if (divided != 0 && std::isfinite(divided)) {
+      scale[i] = weight[i] / divided;
+      weight[i] = divided;
+    } else {
+      scale[i] = 1;
+    }
+  }
+}
+
+void SmoothedBlock::apply(const SmoothGroup& group, std::vector<float> scale) {
+  if (group.source_is_norm) {
+    divide_norm(norms_[static_cast<size_t>(group.norm)].span<float>(), scale);
+  } else {
+    const Tensor& source = linear(group.linear);
+    const std::span<float> weight = source.span<float>();
+    const auto in = static_cast<size_t>(source.dim(1));
+    for (size_t i = 0; i < weight.size(); ++i) weight[i] /= scale[i / in];
+    rows_[static_cast<size_t>(group.linear)] = scale;
+  }
+  for (const LinearRole sink : group.sinks) {
+    const std::span<float> weight = linear(sink).span<float>();
+    for (size_t i = 0; i < weight.size(); ++i) weight[i] *= scale[i % scale.size()];
+    columns_[static_cast<size_t>(sink)] = scale;
+  }
+}
+
+namespace {
+
+Tensor in_scratch(Context& cx, std::span<const float> values) {
+  const Tensor host = Tensor::copy_of<float>(values, {static_cast<int64_t>(values.size())});
+  Tensor out = cx.scratch.tensor(host.shape());
+  cx.backend.copy(host, out);
+  return out;
+}
+
+// Mean squared error of the outputs of all sinks when their columns are scaled before rounding.
+double smoothing_loss(Context& cx, const DecoderBlockWeights& stored, const SmoothGroup& group,
+                      const SmoothingPlan& plan, const InputStatistics& input,
+                      std::span<const float> scale) {
+  const Arena::Scope scope(cx.scratch);
+  const Tensor smooth = in_scratch(cx, scale);
+  double total = 0;
+  int64_t outputs = 0;
+  for (const LinearRole sink : group.sinks) {
+    const Arena::Scope sink_scope(cx.scratch);
+    const Tensor& weight = dense(stored[sink]);
+    const Tensor error = cx.scratch.tensor(weight.shape());
+    ops::quantization_error(cx, weight, smooth, plan.scheme, error);
+    total += input.output_error(cx, error);
+    outputs += weight.dim(0);
+  }
+  return total / static_cast<double>(outputs);
+}
+
+SmoothingReport smooth_group(Context& cx, const DecoderBlockWeights& stored, int64_t layer,
+                             const SmoothGroup& group, const SmoothingPlan& plan,
+                             const InputStatistics& input, SmoothedBlock& block) {
+  std::vector<Tensor> matrices;
+  for (const LinearRole sink : group.sinks) matrices.push_back(dense(stored[sink]));
+  const std::vector<double> weight_mean =
+      weight_means(matrices, plan.scheme, cx.backend.host_threads());
+  Smoothing best = best_smoothing(input.abs_mean(), weight_mean, candidates(plan.duo, plan.grid),
+                                  [&](std::span<const float> scale) {
+                                    plan.on_candidate();
+                                    return smoothing_loss(cx, stored, group, plan, input, scale);
+                                  });
+  block.apply(group, std::move(best.scale));
+  return {.layer = layer,
+          .group = std::string(group.name),
+          .ratio = best.candidate.ratio,
+          .duo = best.candidate.duo,
+          .loss = best.loss,
+          .identity_loss = best.identity_loss};
+}
+
+}  // namespace
+
+std::vector<SmoothingReport> smooth_block(Context& cx, const DecoderBlockWeights& stored,
+                                          const qwen3_vl::TextConfig& config, int64_t layer,
+                                          const SmoothingPlan& plan, const BlockObserver& observer,
+                                          SmoothedBlock& block) {
+  std::vector<SmoothingReport> reports;
+  for (const SmoothGroup& group : qwen3_vl::smooth_groups(config)) {
+    reports.push_back(
+        smooth_group(cx, stored, layer, group, plan, observer.of(group.sinks.front()), block));
+  }
+  return reports;
+}
+
+}  // namespace squint::quantize

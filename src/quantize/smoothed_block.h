@@ -1,0 +1,58 @@
+// smoothed_block.h: the weights of a layer while they are being rescaled, and the search for how.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <vector>
+
+#include "models/qwen3_vl/decoder_block.h"
+#include "quantize/awq.h"
+#include "quantize/statistics.h"
+#include "squint/quantize.h"
+
+namespace squint::quantize {
+
+// Products are kept in float32 and rounded to bf16 once, at the end.
+class SmoothedBlock {
+ public:
+  explicit SmoothedBlock(const qwen3_vl::DecoderBlockWeights& stored);
+
+  const Tensor& linear(qwen3_vl::LinearRole role) const {
+    return linears_[static_cast<size_t>(role)];
+  }
+  const Tensor& norm(qwen3_vl::NormRole role) const { return norms_[static_cast<size_t>(role)]; }
+  // Factors by which the columns of a linear layer have been multiplied; empty for none.
+  const std::vector<float>& columns(qwen3_vl::LinearRole role) const {
+    return columns_[static_cast<size_t>(role)];
+  }
+  // Factors by which its rows have been divided.
+  const std::vector<float>& rows(qwen3_vl::LinearRole role) const {
+    return rows_[static_cast<size_t>(role)];
+  }
+
+  // Divides the source's output channels by `scale` and multiplies the sinks' columns by it.
+  void apply(const qwen3_vl::SmoothGroup& group, std::vector<float> scale);
+
+ private:
+  void divide_norm(std::span<float> weight, std::span<float> scale) const;
+
+  std::array<Tensor, qwen3_vl::kLinearRoles> linears_;
+  std::array<Tensor, qwen3_vl::kNormRoles> norms_;
+  std::array<std::vector<float>, qwen3_vl::kLinearRoles> columns_;
+  std::array<std::vector<float>, qwen3_vl::kLinearRoles> rows_;
+};
+
+struct SmoothingPlan {
+  QuantizationScheme scheme;
+  DuoScaling duo = DuoScaling::on;
+  int grid = 20;
+  std::function<void()> on_candidate = [] {};  // may throw to stop
+};
+
+// Searches the factors of every group by AWQ and applies them.
+std::vector<SmoothingReport> smooth_block(Context& cx, const qwen3_vl::DecoderBlockWeights& stored,
+                                          const qwen3_vl::TextConfig& config, int64_t layer,
+                                          const SmoothingPlan& plan, const BlockObserver& observer,
+                                          SmoothedBlock& block);
+
+}  // namespace squint::quantize
