@@ -196,6 +196,17 @@ void CheckpointWriter::write_side_file(const std::string& file_name, std::string
 }
 
 void CheckpointWriter::write_weights(int64_t total_parameters) {
+  SQUINT_CHECK(!weights_written_ && !tensors_.empty());
+  // Shards are reserved one by one; that the last does not fit should show before the first.
+  const int64_t needed = total_bytes(tensors_);
+  const int64_t available = available_bytes(working_folder_);
+  if (needed > available) {
+    throw Error(ErrorCode::io,
+                fmt::format("cannot write {}: the disk is full; {} bytes are needed, {} are "
+                            "available",
+                            final_folder_.string(), needed, available));
+  }
+  weights_written_ = true;
   std::ranges::sort(tensors_, {}, &NamedTensor::name);
   const auto same = std::ranges::adjacent_find(tensors_, {}, &NamedTensor::name);
   SQUINT_CHECK(same == tensors_.end());
@@ -217,17 +228,8 @@ void CheckpointWriter::write_weights(int64_t total_parameters) {
 }
 
 void CheckpointWriter::publish(int64_t total_parameters) {
-  SQUINT_CHECK(!published_ && !tensors_.empty());
-  // Shards are reserved one by one; that the last does not fit should show before the first.
-  const int64_t needed = total_bytes(tensors_);
-  const int64_t available = available_bytes(working_folder_);
-  if (needed > available) {
-    throw Error(ErrorCode::io,
-                fmt::format("cannot write {}: the disk is full; {} bytes are needed, {} are "
-                            "available",
-                            final_folder_.string(), needed, available));
-  }
-  write_weights(total_parameters);
+  SQUINT_CHECK(!published_);
+  if (!weights_written_) write_weights(total_parameters);
   fills_in_place_ ? move_files() : rename_folder();
   published_ = true;
   lock_.reset();

@@ -54,6 +54,9 @@ class CheckpointWriter {
   // max_shard_bytes, model-00001-of-0000N.safetensors.. and their index. A tensor larger than the
   // limit gets a shard of its own. total_parameters counts weights before packing; it is written to
   // the index for readers who wonder. At most once.
+  void write_weights(int64_t total_parameters);
+  // Makes the folder appear, with its weights, where they have not been written yet. What stands in
+  // between, say, hashes of all files in a file of its own, appears with them. At most once.
   void publish(int64_t total_parameters);
 
   const std::filesystem::path& working_folder() const { return working_folder_; }
@@ -61,7 +64,6 @@ class CheckpointWriter {
  private:
   class FolderLock;
 
-  void write_weights(int64_t total_parameters);
   void move_files();
   void rename_folder();
 
@@ -72,6 +74,7 @@ class CheckpointWriter {
   int64_t max_shard_bytes_;
   std::vector<NamedTensor> tensors_;
   std::set<std::string> side_files_;
+  bool weights_written_ = false;
   bool published_ = false;
 };
 

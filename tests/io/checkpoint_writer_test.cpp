@@ -59,6 +59,24 @@ TEST(CheckpointWriter, SmallCheckpointsAreOneFile) {
   EXPECT_EQ(checkpoint.get("c").span<const uint8_t>()[99], 3);
 }
 
+TEST(CheckpointWriter, WhatIsSaidOfTheWeightsAppearsWithThem) {
+  const test::TempDir dir;
+  const fs::path out = dir.path() / "out";
+  CheckpointWriter writer(out);
+  add_five(writer);
+  writer.write_side_file(kConfigFileName, "{}");
+  writer.write_weights(240);
+  EXPECT_FALSE(fs::exists(out));
+  const uintmax_t bytes = fs::file_size(writer.working_folder() / kSingleFileName);
+  writer.write_side_file("size.txt", std::to_string(bytes));
+  EXPECT_THROW(writer.write_weights(240), InternalError);
+  writer.publish(240);
+  EXPECT_EQ(files_in(out),
+            (std::vector<std::string>{kConfigFileName, kSingleFileName, "size.txt"}));
+  EXPECT_EQ(test::read_text(out / "size.txt"),
+            std::to_string(fs::file_size(out / kSingleFileName)));
+}
+
 TEST(CheckpointWriter, ShardsAreFilledGreedilyInTheOrderOfNames) {
   const test::TempDir dir;
   const fs::path out = dir.path() / "out";

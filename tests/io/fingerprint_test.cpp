@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "io/error_of.h"
 #include "io/safetensors.h"
 #include "support/paths.h"
 
@@ -17,6 +18,19 @@ TEST(Sha256, KnownValues) {
   EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256(std::as_bytes(std::span("abc", 3))), sha256("abc"));
+}
+
+TEST(Sha256, OfAFileReadInPieces) {
+  const test::TempDir dir;
+  const std::string text(9 << 20, 'x');
+  test::write_text(dir.path() / "file", text);
+  int pieces = 0;
+  EXPECT_EQ(sha256_of_file(dir.path() / "file", [&] { ++pieces; }), sha256(text));
+  EXPECT_GE(pieces, 3);
+  test::write_text(dir.path() / "empty", "");
+  EXPECT_EQ(sha256_of_file(dir.path() / "empty"), sha256(""));
+  test::error_of(ErrorCode::io, [&] { sha256_of_file(dir.path() / "absent"); });
+  test::error_of(ErrorCode::io, [&] { sha256_of_file(dir.path()); });
 }
 
 struct Content {
