@@ -45,8 +45,8 @@ void run(Options& options, const Outcome& outcome) {
     fmt::print("{}\n", report.to_json());
     return;
   }
-  fmt::print("\n{}\nwritten to {}; peak memory {}\n", report.to_text(terminal_width()),
-             q.output.string(), bytes_text(peak_memory()));
+  fmt::print("\n{}\nwritten to {}, with every layer's numbers in report.html; peak memory {}\n",
+             report.to_text(terminal_width()), q.output.string(), bytes_text(peak_memory()));
 }
 
 }  // namespace

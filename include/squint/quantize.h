@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -86,24 +87,77 @@ struct SmoothingReport {
   bool duo = false;
   double loss = 0;           // mean squared error of the outputs
   double identity_loss = 0;  // of the same without smoothing
+  bool rolled_back = false;  // after all: with it the layer was worse than plainly rounded
+};
+
+// Scales of quantized groups, counted by floor(2 log2(scale)): two bins to a factor of two.
+using ScaleHistogram = std::map<int, int64_t>;
+
+// How far predictions on calibration rows that were held out are from the unquantized model's.
+struct HeldOutReport {
+  struct Divergence {
+    double mean_kl = 0;  // nats per token
+    double median_kl = 0;
+    double p99_kl = 0;
+    double top1_agreement = 0;  // 0..1
+  };
+  int64_t rows = 0;
+  int64_t tokens = 0;
+  Divergence quantized;
+  std::optional<Divergence> plain;  // of rounding alone
+};
+
+struct FileHash {
+  std::string name;
+  int64_t bytes = 0;
+  std::string sha256;
+};
+
+// What another run of the same thing may change: the report has it in one place.
+struct RunReport {
+  struct Phase {
+    std::string name;
+    double seconds = 0;
+  };
+  std::string finished;  // "2026-01-31 23:59:59 UTC"
+  std::string backend;
+  std::string kernels;
+  int threads = 0;
+  double seconds = 0;
+  std::vector<Phase> phases;   // in the order in which they were entered first
+  int64_t memory_bytes = 0;    // the most that plan.peak_bytes was seen to be, between steps
+  int64_t resident_bytes = 0;  // the process's peak, mapped pages counted
 };
 
 struct QuantizeReport {
   QuantizeOptions options;
   QuantizePlan plan;
+  std::string architecture;  // config.json's model_type
+  std::string recipe;        // recipe.yaml
   std::vector<LinearReport> linears;
   std::vector<SmoothingReport> smoothing;
+  ScaleHistogram scales;
+  std::optional<HeldOutReport> held_out;
+  int64_t parameters = 0;
   int64_t source_bytes = 0;  // of all tensors
   int64_t output_bytes = 0;
-  double seconds = 0;
+  int64_t layers_source_bytes = 0;  // of the quantized layers' tensors
+  int64_t layers_output_bytes = 0;
+  std::string model_hash;         // tells checkpoints apart; a hash of config.json and of samples
+  std::string calibration_hash;   // of what the model sees: token ids and pixels
+  std::string options_hash;       // sha256 of `recipe`
+  std::vector<FileHash> outputs;  // by name; without report.json and report.html
+  RunReport run;
 
   std::string to_text(int width = 80) const;
-  std::string to_json() const;
+  std::string to_json() const;  // report.json; docs/formats/quantize-report.md
+  std::string to_html() const;  // report.html: one page that loads nothing
 };
 
-// Writes options.output whole or not at all. When interrupted (Error(interrupted)), killed or out
-// of disk space, finished layers stay in OUTPUT.journal and the same call continues after them; the
-// bytes written in the end are those of an undisturbed run, whatever the number of threads.
+// Writes options.output, with report.json and report.html in it, whole or not at all. When
+// interrupted (Error(interrupted)), killed or out of disk space, finished layers stay in
+// OUTPUT.journal and the same call continues after them; the bytes written in the end are those of
+// an undisturbed run, whatever the number of threads.
 QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend);
 
 }  // namespace squint

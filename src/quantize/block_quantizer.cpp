@@ -50,6 +50,16 @@ double relative_error(Context& cx, const Tensor& error, const Tensor& weight,
   return whole > 0 ? std::sqrt(std::max(lost, 0.0) / whole) : 0;
 }
 
+void count_scales(const Tensor& scales, ScaleHistogram& histogram) {
+  std::vector<int64_t> counts(1 << 16);  // by bits: logarithms of millions of scales take a while
+  for (const bf16 scale : scales.span<const bf16>()) ++counts[scale.bits];
+  for (uint32_t bits = 0; bits < counts.size(); ++bits) {
+    const float scale = to_float(bf16{static_cast<uint16_t>(bits)});
+    if (counts[bits] == 0 || !(scale > 0)) continue;
+    histogram[static_cast<int>(std::floor(2 * std::log2(scale)))] += counts[bits];
+  }
+}
+
 class BlockQuantizer {
  public:
   BlockQuantizer(Context& cx, const DecoderBlockWeights& stored, const qwen3_vl::TextConfig& config,
@@ -153,6 +163,7 @@ class BlockQuantizer {
   void finish(LinearRole role, const QuantizedWeight& q) {
     const std::string module = qwen3_vl::module_name(layer_, role);
     io::append_packed_linear(out_.tensors, module, pack_linear(q, plan_.scheme));
+    count_scales(q.scales, out_.scales);
     const Tensor& stored = dense(stored_[role]);
     const Tensor original = to_f32(stored);
     const Tensor plain = Tensor::on_host(DType::f32, stored.shape());

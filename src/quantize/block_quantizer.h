@@ -37,6 +37,7 @@ struct QuantizedBlock {
   std::vector<io::NamedTensor> tensors;  // under their names on disk
   std::vector<LinearReport> linears;
   std::vector<SmoothingReport> smoothing;
+  ScaleHistogram scales;
 };
 
 // Adds the inputs of `role` in `block`, the layer as quantized so far, and in the unquantized model

@@ -29,9 +29,14 @@ std::string report_text(const QuantizedBlock& block) {
                          {"ratio", s.ratio},
                          {"duo", s.duo},
                          {"loss", s.loss},
-                         {"identity_loss", s.identity_loss}});
+                         {"identity_loss", s.identity_loss},
+                         {"rolled_back", s.rolled_back}});
   }
-  return Json{{"linears", linears}, {"smoothing", smoothing}}.dump();
+  Json scales = Json::array();
+  for (const auto& [bin, count] : block.scales) {
+    scales.push_back({{"bin", bin}, {"count", count}});
+  }
+  return Json{{"linears", linears}, {"smoothing", smoothing}, {"scales", scales}}.dump();
 }
 
 void read_report(const std::string& text, std::string_view where, QuantizedBlock& block) {
@@ -47,7 +52,11 @@ void read_report(const std::string& text, std::string_view where, QuantizedBlock
                                .ratio = number_member(s, "ratio", where),
                                .duo = bool_member(s, "duo", where),
                                .loss = number_member(s, "loss", where),
-                               .identity_loss = number_member(s, "identity_loss", where)});
+                               .identity_loss = number_member(s, "identity_loss", where),
+                               .rolled_back = bool_member(s, "rolled_back", where)});
+  }
+  for (const Json& s : member(report, "scales", where)) {
+    block.scales[static_cast<int>(int_member(s, "bin", where))] = int_member(s, "count", where);
   }
 }
 

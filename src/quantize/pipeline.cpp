@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/process_memory.h"
 #include "io/atomic_file.h"
 #include "io/checkpoint_writer.h"
 #include "io/fingerprint.h"
@@ -27,6 +29,9 @@ using namespace quantize;
 using qwen3_vl::DecoderBlock;
 using qwen3_vl::DecoderBlockWeights;
 using qwen3_vl::LinearRole;
+
+constexpr const char* kReportJson = "report.json";
+constexpr const char* kReportHtml = "report.html";
 
 bool has_feedback(const QuantizeOptions& options) {
   return options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
@@ -117,14 +122,15 @@ class Run {
 
   QuantizeReport run() {
     check_model();
+    book("checking the model");
     if (!options_.calibration.empty()) {
       rows_ = load_calibration(options_.calibration, options_.rows);
     }
     const CalibrationSize size = measure(rows_, processor_, cx_.backend.host_threads(),
                                          [this](int64_t) { stop_if_asked(); });
-    const Journal journal(options_.output, identity(size));
-    report_.options = options_;
-    report_.source_bytes = checkpoint_.tensor_bytes();
+    describe(size);
+    const Journal journal(options_.output, identity());
+    book("calibration rows");
     report_.plan = make_plan(size, journal);
     if (options_.on_plan) options_.on_plan(report_.plan);
     check_disk();
@@ -132,12 +138,11 @@ class Run {
     const std::vector<io::NamedTensor> replaced = quantize_layers(journal);
     write(replaced);
     journal.remove();
-    report_.seconds = elapsed();
     return std::move(report_);
   }
 
  private:
-  void check_model() const {
+  void check_model() {
     if (weights_.quantization()) {
       throw Error(ErrorCode::bad_input,
                   fmt::format("{}: already quantized (config.json has a quantization_config); give "
@@ -179,10 +184,25 @@ class Run {
                             options_.model.string(), name, squint::name(weight.dtype())));
   }
 
-  // Everything that the output's bytes depend on.
-  std::string identity(const CalibrationSize& size) const {
-    return fmt::format("squint 1\n{}\n{}\n{}\n{}\n{}\n", io::fingerprint(checkpoint_),
-                       recipe_yaml(options_), size.input_hash, cx_.backend.name(),
+  // What the report says of the inputs.
+  void describe(const CalibrationSize& size) {
+    report_.options = options_;
+    const Json type = checkpoint_.config().value("model_type", Json());
+    if (type.is_string()) report_.architecture = type.get<std::string>();
+    report_.recipe = recipe_yaml(options_);
+    report_.source_bytes = checkpoint_.tensor_bytes();
+    report_.model_hash = io::fingerprint(checkpoint_);
+    report_.calibration_hash = size.rows > 0 ? size.input_hash : "";
+    report_.options_hash = io::sha256(report_.recipe);
+    report_.run.backend = cx_.backend.name();
+    report_.run.kernels = cx_.backend.kernels();
+    report_.run.threads = cx_.backend.host_threads().size();
+  }
+
+  // Everything that the output's bytes depend on, and the form of the journal.
+  std::string identity() const {
+    return fmt::format("squint 2\n{}\n{}\n{}\n{}\n{}\n", report_.model_hash, report_.recipe,
+                       report_.calibration_hash, cx_.backend.name(),
                        cx_.backend.kernels() == "scalar" ? "scalar" : "fused");
   }
 
@@ -248,6 +268,7 @@ class Run {
       activations = std::make_unique<Activations>(
           cx_, rows_, processor_, weights_, config_,
           [&](int64_t rows) { progress("images", rows); }, plan_.feedback.has_value());
+      book("images");
     }
     for (int64_t layer = 0; layer < layers; ++layer) {
       stop_if_asked();
@@ -263,10 +284,13 @@ class Run {
                                 options_.output.string(), layer));
       }
       stop_if_asked();
+      book("scales and rounding");
       if (activations && layer + 1 < layers) advance(layer, *block, *activations);
+      book("on to the next layer");
       std::ranges::move(block->tensors, std::back_inserter(replaced));
       std::ranges::move(block->linears, std::back_inserter(report_.linears));
       std::ranges::move(block->smoothing, std::back_inserter(report_.smoothing));
+      for (const auto& [bin, count] : block->scales) report_.scales[bin] += count;
       // Counted from the start, so that layers found in the journal count too.
       done_ = report_.plan.rows + (layer + 1) * (2 * report_.plan.rows + 1);
       progress(phase_of(layer), 0);
@@ -285,6 +309,7 @@ class Run {
     activations->observe(cx_, block, [&](int64_t rows) { progress(phase_of(layer), rows); });
     cx_.observer = nullptr;
     observer.finish(layer);
+    book("statistics");
     const PairedInputs inputs = [&](const DecoderBlock& current, LinearRole role,
                                     PairStatistics& pair) {
       return activations->observe_pair(cx_, block, current, role, options_.image_weight, pair);
@@ -329,13 +354,19 @@ class Run {
         gone.insert(qwen3_vl::module_name(layer, role) + ".weight");
       }
     }
-    int64_t parameters = 0;
     for (const std::string& name : checkpoint_.names()) {
       const Tensor& tensor = *checkpoint_.find(name);
-      parameters += tensor.numel();
-      if (!gone.contains(name)) writer.add({name, tensor});
+      report_.parameters += tensor.numel();
+      if (!gone.contains(name)) {
+        writer.add({name, tensor});
+      } else {
+        report_.layers_source_bytes += tensor.bytes();
+      }
     }
-    for (const io::NamedTensor& t : replaced) writer.add(t);
+    for (const io::NamedTensor& t : replaced) {
+      writer.add(t);
+      report_.layers_output_bytes += t.tensor.bytes();
+    }
     io::QuantizationConfig config;
     config.groups = {
         {.scheme = plan_.scheme, .observer = std::string(observer_in_files(*options_.observer))}};
@@ -344,15 +375,54 @@ class Run {
     }
     writer.write_side_file(io::kConfigFileName,
                            io::insert_quantization_config(checkpoint_.config_text(), config));
-    writer.write_side_file("recipe.yaml", recipe_yaml(options_));
+    writer.write_side_file("recipe.yaml", report_.recipe);
     writer.copy_side_files(options_.model);
-    writer.publish(parameters);
-    report_.output_bytes = io::Checkpoint::open(options_.output).tensor_bytes();
+    writer.write_weights(report_.parameters);
+    book("writing");
+    finish_report(writer.working_folder());
+    writer.write_side_file(kReportJson, report_.to_json() + "\n");
+    writer.write_side_file(kReportHtml, report_.to_html());
+    writer.publish(report_.parameters);
     // Published: from here on there is nothing to stop any more.
     if (options_.on_progress) options_.on_progress({"writing", total_, total_, elapsed()});
   }
 
-  void stop_if_asked() const {
+  // Over everything in `folder` that is to appear. A model's own reports are replaced.
+  void finish_report(const fs::path& folder) {
+    report_.output_bytes = io::Checkpoint::open(folder).tensor_bytes();
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if (name == kReportJson || name == kReportHtml) continue;
+      report_.outputs.push_back(
+          {.name = name,
+           .bytes = static_cast<int64_t>(entry.file_size()),
+           .sha256 = io::sha256_of_file(entry.path(), [this] { stop_if_asked(); })});
+    }
+    std::ranges::sort(report_.outputs, {}, &FileHash::name);
+    book("hashing");
+    RunReport& run = report_.run;
+    run.seconds = elapsed();
+    run.memory_bytes = memory_.peak();
+    run.resident_bytes = peak_resident_bytes();
+    const std::time_t now = std::time(nullptr);
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    run.finished = fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC", utc.tm_year + 1900,
+                               utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
+  }
+
+  // Counts the time since the last call as that of `phase`.
+  void book(std::string_view phase) {
+    std::vector<RunReport::Phase>& phases = report_.run.phases;
+    auto at = std::ranges::find(phases, phase, &RunReport::Phase::name);
+    if (at == phases.end()) at = phases.insert(at, {.name = std::string(phase)});
+    const double now = elapsed();
+    at->seconds += now - booked_;
+    booked_ = now;
+  }
+
+  void stop_if_asked() {
+    memory_.sample();
     if (options_.stop.stop_requested()) {
       throw Error(
           ErrorCode::interrupted,
@@ -387,6 +457,8 @@ class Run {
   Context cx_;
   std::vector<Conversation> rows_;
   QuantizeReport report_;
+  PeakMemory memory_;
+  double booked_ = 0;
   int64_t done_ = 0;
   int64_t total_ = 1;
 };

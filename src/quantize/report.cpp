@@ -2,44 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "base/json.h"
-#include "squint/quantize.h"
+#include "quantize/report_view.h"
 
 namespace squint {
-namespace {
-
-std::string megabytes(int64_t bytes) {
-  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
-}
-
-// "model.language_model.layers.3.self_attn.q_proj" → 3
-int64_t layer_of(const std::string& module) {
-  const size_t at = module.find(".layers.");
-  return at == std::string::npos ? -1 : std::stoll(module.substr(at + 8));
-}
-
-std::string kind_of(const std::string& module) { return module.substr(module.rfind('.') + 1); }
-
-std::string options_text(const QuantizeOptions& o) {
-  return fmt::format(
-      "{} W{}A16, {}, {}, observer {}", name(o.method), o.bits,
-      o.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", o.group_size),
-      o.symmetric ? "symmetric" : "asymmetric", name(o.observer.value_or(RangeObserver::mse)));
-}
-
-// A bar of `cells` characters for a value in 0..limit, in eighths.
-std::string bar(double value, double limit, int cells) {
-  static constexpr const char* kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-  const int eighths =
-      std::clamp(static_cast<int>(std::lround(value / limit * cells * 8)), 0, cells * 8);
-  std::string out;
-  for (int i = 0; i < eighths / 8; ++i) out += "█";
-  return out + kEighths[eighths % 8];
-}
-
-}  // namespace
 
 std::string_view name(QuantizeMethod method) {
   switch (method) {
@@ -67,68 +33,107 @@ std::string_view name(RangeObserver observer) {
   return "";
 }
 
-std::string QuantizeReport::to_text(int width) const {
-  std::string out =
-      fmt::format("{}\n{} rows, {} tokens ({} of images), {:.1f} s\n{} → {} ({:.1f} %)\n\n",
-                  options_text(options), plan.rows, plan.tokens, plan.image_tokens, seconds,
-                  megabytes(source_bytes), megabytes(this->output_bytes),
-                  100.0 * static_cast<double>(this->output_bytes) /
-                      static_cast<double>(std::max<int64_t>(source_bytes, 1)));
-  const char* what = plan.rows > 0 ? "Relative error of each layer's outputs"
-                                   : "Relative error of the weights (no calibration data)";
-  out += fmt::format("{}; plain: rounding alone, whole ranges\n\n", what);
-  out += fmt::format("{:>5}  {:<10} {:>8} {:>8}\n", "layer", "linear", "plain", "now");
-  double largest = 1e-12;
-  for (const LinearReport& l : linears) largest = std::max({largest, l.error, l.plain_error});
-  const int cells = std::clamp(width - 37, 8, 60);
-  for (const LinearReport& l : linears) {
-    out += fmt::format("{:>5}  {:<10} {:>8.4f} {:>8.4f}  {}\n", layer_of(l.module),
-                       kind_of(l.module), l.plain_error, l.error, bar(l.error, largest, cells));
+namespace quantize {
+
+Place place_of(const std::string& module) {
+  const size_t at = module.find(".layers.");
+  return {.layer = at == std::string::npos ? -1 : std::stoll(module.substr(at + 8)),
+          .role = module.substr(module.rfind('.') + 1)};
+}
+
+ErrorMean mean_error(const std::vector<const LinearReport*>& linears) {
+  ErrorMean mean;
+  for (const LinearReport* l : linears) {
+    mean.error += l->error / static_cast<double>(linears.size());
+    mean.plain += l->plain_error / static_cast<double>(linears.size());
   }
-  if (smoothing.empty()) return out;
-  out += fmt::format(
-      "\nSmoothing chosen (strength 0: nothing gained by rescaling)\n\n{:>5}  {:<36} {:>8} "
-      "{:>14}\n",
-      "layer", "group", "strength", "loss");
-  for (const SmoothingReport& s : smoothing) {
-    out += fmt::format("{:>5}  {:<36} {:>8} {:>13.1f}%\n", s.layer, s.group,
-                       s.duo || s.ratio > 0 ? fmt::format("{:.2f}", s.ratio) : "0",
-                       s.identity_loss > 0 ? 100.0 * s.loss / s.identity_loss : 100.0);
+  return mean;
+}
+
+ErrorTable::ErrorTable(const QuantizeReport& report) {
+  for (const LinearReport& l : report.linears) {
+    const Place place = place_of(l.module);
+    if (std::ranges::find(roles_, place.role) == roles_.end()) roles_.push_back(place.role);
+    by_place_[place.layer][place.role] = &l;
+    all_.push_back(&l);
+  }
+  for (const auto& [layer, linears] : by_place_) layers_.push_back(layer);
+}
+
+const LinearReport* ErrorTable::find(int64_t layer, const std::string& role) const {
+  const auto& linears = by_place_.at(layer);
+  const auto at = linears.find(role);
+  return at == linears.end() ? nullptr : at->second;
+}
+
+std::vector<const LinearReport*> ErrorTable::of_layer(int64_t layer) const {
+  std::vector<const LinearReport*> out;
+  for (const auto& [role, linear] : by_place_.at(layer)) out.push_back(linear);
+  return out;
+}
+
+std::vector<const LinearReport*> ErrorTable::of_role(const std::string& role) const {
+  std::vector<const LinearReport*> out;
+  for (const int64_t layer : layers_) {
+    if (const LinearReport* linear = find(layer, role)) out.push_back(linear);
   }
   return out;
 }
 
-std::string QuantizeReport::to_json() const {
-  OrderedJson json = {{"method", name(options.method)},
-                      {"bits", options.bits},
-                      {"group_size", options.group_size},
-                      {"symmetric", options.symmetric},
-                      {"observer", name(options.observer.value_or(RangeObserver::mse))},
-                      {"output", options.output.string()},
-                      {"rows", plan.rows},
-                      {"tokens", plan.tokens},
-                      {"image_tokens", plan.image_tokens},
-                      {"resumed_layers", plan.resumed_layers},
-                      {"planned_peak_bytes", plan.peak_bytes},
-                      {"source_bytes", source_bytes},
-                      {"output_bytes", this->output_bytes},
-                      {"seconds", seconds}};
-  json["linears"] = OrderedJson::array();
-  for (const LinearReport& l : linears) {
-    json["linears"].push_back(
-        {{"module", l.module}, {"error", l.error}, {"plain_error", l.plain_error}});
-  }
-  json["smoothing"] = OrderedJson::array();
-  for (const SmoothingReport& s : smoothing) {
-    json["smoothing"].push_back({{"layer", s.layer},
-                                 {"group", s.group},
-                                 {"ratio", s.ratio},
-                                 {"duo", s.duo},
-                                 {"loss", s.loss},
-                                 {"identity_loss", s.identity_loss}});
-  }
-  // Paths may hold bytes that are not UTF-8.
-  return json.dump(2, ' ', false, OrderedJson::error_handler_t::replace);
+std::vector<const LinearReport*> ErrorTable::worst(size_t count) const {
+  std::vector<const LinearReport*> out = all_;
+  std::ranges::stable_sort(out, std::ranges::greater{}, &LinearReport::error);
+  out.resize(std::min(count, out.size()));
+  return out;
 }
 
+bool is_identity(const SmoothingReport& s) { return s.rolled_back || (s.ratio == 0 && !s.duo); }
+
+double loss_left(const SmoothingReport& s) {
+  return s.identity_loss > 0 ? s.loss / s.identity_loss : 1;
+}
+
+std::string options_text(const QuantizeOptions& o) {
+  return fmt::format(
+      "{}, W{}A16, {}, {}, observer {}", name(o.method), o.bits,
+      o.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", o.group_size),
+      o.symmetric ? "symmetric" : "asymmetric", name(o.observer.value_or(RangeObserver::mse)));
+}
+
+std::string error_of(const QuantizeReport& report) {
+  return report.plan.rows > 0 ? "the outputs" : "the weights";
+}
+
+std::string bytes_text(int64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  if (bytes >= 1'000'000'000) return fmt::format("{:.2f} GB", value / 1e9);
+  return bytes >= 100'000 ? fmt::format("{:.1f} MB", value / 1e6)
+                          : fmt::format("{:.1f} kB", value / 1e3);
+}
+
+std::string count_text(int64_t count) {
+  if (count >= 1'000'000'000)
+    return fmt::format("{:.2f} billion", static_cast<double>(count) / 1e9);
+  if (count >= 1'000'000) return fmt::format("{:.1f} million", static_cast<double>(count) / 1e6);
+  return count < 1000 ? fmt::format("{}", count)
+                      : fmt::format("{},{:03}", count / 1000, count % 1000);
+}
+
+std::string percent_text(double share, int decimals) {
+  return fmt::format("{:.{}f} %", 100 * share, decimals);
+}
+
+std::string seconds_text(double seconds) {
+  if (seconds < 0.9995) return fmt::format("{:.0f} ms", 1000 * seconds);
+  if (seconds < 99.95) return fmt::format("{:.1f} s", seconds);
+  const auto whole = std::llround(seconds);
+  return whole < 3600 ? fmt::format("{}:{:02} min", whole / 60, whole % 60)
+                      : fmt::format("{}:{:02}:{:02} h", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+double share_of(int64_t part, int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+}  // namespace quantize
 }  // namespace squint

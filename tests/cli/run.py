@@ -64,14 +64,23 @@ def clipped(text, limit=3000):
     return text if len(text) <= limit else text[:limit] + f"... ({len(text)} characters)"
 
 
+def content(file):
+    """Bytes of a file; of a report, what another run of the same thing says too."""
+    if file.name == "report.json":
+        report = json.loads(file.read_bytes())
+        report.pop("run", None)
+        return json.dumps(report).encode()
+    return b"" if file.name == "report.html" else file.read_bytes()
+
+
 def digest(path):
-    """Names and bytes of everything under a path."""
+    """Names and contents of everything under a path."""
     path = Path(path)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     if not files or not all(file.exists() for file in files):
         raise Failure(f"{path}: nothing to compare")
     return {
-        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        str(file.relative_to(path)): hashlib.sha256(content(file)).hexdigest()
         for file in files
     }
 

@@ -25,7 +25,9 @@ QuantizedBlock example(int64_t layer) {
                              .ratio = 0.35,
                              .duo = true,
                              .loss = 1e-7,
-                             .identity_loss = 3e-7});
+                             .identity_loss = 3e-7,
+                             .rolled_back = true});
+  block.scales = {{-17, 3}, {-16, 1'000'000'000'000}};
   return block;
 }
 
@@ -61,6 +63,8 @@ TEST_F(JournalTest, LayersComeBackWithTheirReports) {
   EXPECT_EQ(found->smoothing[0].ratio, 0.35);
   EXPECT_TRUE(found->smoothing[0].duo);
   EXPECT_EQ(found->smoothing[0].identity_loss, 3e-7);
+  EXPECT_TRUE(found->smoothing[0].rolled_back);
+  EXPECT_EQ(found->scales, example(1).scales);
 }
 
 TEST_F(JournalTest, ADamagedLayerIsNotFinished) {

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "io/checkpoint.h"
 #include "io/error_of.h"
+#include "io/fingerprint.h"
 #include "squint/quantize.h"
 #include "support/paths.h"
 #include "support/tiny_checkpoint.h"
@@ -148,10 +151,48 @@ TEST_F(TinyQuantization, OutputsThatCannotBeAreNamed) {
   error_of(ErrorCode::io, [&] { quantize(o); });
 }
 
-TEST(QuantizeReport, PathsNeedNotBeUtf8) {
-  QuantizeReport report;
-  report.options.output = "out-\xff";
-  EXPECT_EQ(nlohmann::json::parse(report.to_json())["output"], "out-\uFFFD");
+TEST_F(TinyQuantization, TheFolderHoldsItsReport) {
+  test::write_text(dir_.path() / "model/report.html", "of the model");
+  const QuantizeReport report = quantize_checkpoint(options("out"), *backend_);
+  const fs::path out = dir_.path() / "out";
+  EXPECT_EQ(test::read_text(out / "report.json"), report.to_json() + "\n");
+  EXPECT_EQ(test::read_text(out / "report.html"), report.to_html());
+
+  std::set<std::string> names = {"report.json", "report.html"};
+  for (const FileHash& file : report.outputs) {
+    names.insert(file.name);
+    EXPECT_EQ(file.sha256, io::sha256(test::read_text(out / file.name))) << file.name;
+    EXPECT_EQ(file.bytes, static_cast<int64_t>(fs::file_size(out / file.name))) << file.name;
+  }
+  std::set<std::string> found;
+  for (const auto& entry : fs::directory_iterator(out)) found.insert(entry.path().filename());
+  EXPECT_EQ(names, found);
+
+  int64_t scales = 0;
+  for (const auto& [bin, count] : report.scales) scales += count;
+  int64_t stored = 0;
+  const io::Checkpoint made = io::Checkpoint::open(out);
+  for (const std::string& name : made.names()) {
+    if (name.ends_with(".weight_scale")) stored += made.get(name).numel();
+  }
+  EXPECT_EQ(scales, stored);
+  double booked = 0;
+  for (const RunReport::Phase& phase : report.run.phases) booked += phase.seconds;
+  EXPECT_NEAR(booked, report.run.seconds, 0.1);
+}
+
+TEST_F(TinyQuantization, AContinuedRunReportsAllLayers) {
+  quantize(options("undisturbed"));
+  interrupt(options("out"), 6);  // after the first layer
+  quantize(options("out"));
+  const auto without_run = [&](const char* output) {
+    auto json = nlohmann::json::parse(test::read_text(dir_.path() / output / "report.json"));
+    EXPECT_TRUE(json.at("run").contains("phases"));
+    json.erase("run");
+    return json;
+  };
+  EXPECT_EQ(without_run("out"), without_run("undisturbed"));
+  EXPECT_EQ(without_run("out")["linears"].size(), 14u);
 }
 
 }  // namespace

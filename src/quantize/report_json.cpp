@@ -1,0 +1,134 @@
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "quantize/report_view.h"
+#include "squint/version.h"
+
+namespace squint {
+namespace {
+
+OrderedJson options_json(const QuantizeOptions& o) {
+  OrderedJson json = {{"method", name(o.method)},
+                      {"bits", o.bits},
+                      {"group_size", o.group_size},
+                      {"symmetric", o.symmetric},
+                      {"observer", name(o.observer.value_or(RangeObserver::mse))}};
+  if (o.method == QuantizeMethod::gptq || o.method == QuantizeMethod::awq_gptq) {
+    json["dampening"] = o.dampening;
+    json["rounds"] = o.rounds;
+    json["propagation"] = o.propagation;
+    json["image_weight"] = o.image_weight;
+  }
+  return json;
+}
+
+OrderedJson linears_json(const std::vector<LinearReport>& linears) {
+  OrderedJson json = OrderedJson::array();
+  for (const LinearReport& l : linears) {
+    const quantize::Place place = quantize::place_of(l.module);
+    json.push_back({{"module", l.module},
+                    {"layer", place.layer},
+                    {"role", place.role},
+                    {"error", l.error},
+                    {"plain_error", l.plain_error}});
+  }
+  return json;
+}
+
+OrderedJson smoothing_json(const std::vector<SmoothingReport>& smoothing) {
+  OrderedJson json = OrderedJson::array();
+  for (const SmoothingReport& s : smoothing) {
+    json.push_back({{"layer", s.layer},
+                    {"group", s.group},
+                    {"ratio", s.ratio},
+                    {"duo", s.duo},
+                    {"loss", s.loss},
+                    {"identity_loss", s.identity_loss},
+                    {"rolled_back", s.rolled_back}});
+  }
+  return json;
+}
+
+OrderedJson scales_json(const ScaleHistogram& scales) {
+  OrderedJson json = OrderedJson::array();
+  for (const auto& [bin, count] : scales) json.push_back({{"log2", bin / 2.0}, {"count", count}});
+  return json;
+}
+
+OrderedJson divergence_json(const HeldOutReport::Divergence& d) {
+  return {{"mean_kl", d.mean_kl},
+          {"median_kl", d.median_kl},
+          {"p99_kl", d.p99_kl},
+          {"top1_agreement", d.top1_agreement}};
+}
+
+OrderedJson outputs_json(const std::vector<FileHash>& outputs) {
+  OrderedJson json = OrderedJson::array();
+  for (const FileHash& f : outputs) {
+    json.push_back({{"file", f.name}, {"bytes", f.bytes}, {"sha256", f.sha256}});
+  }
+  return json;
+}
+
+OrderedJson run_json(const QuantizeReport& report) {
+  const RunReport& run = report.run;
+  OrderedJson phases = OrderedJson::array();
+  for (const RunReport::Phase& p : run.phases) {
+    phases.push_back({{"phase", p.name}, {"seconds", p.seconds}});
+  }
+  return {{"model", report.options.model.string()},
+          {"calibration", report.options.calibration.string()},
+          {"output", report.options.output.string()},
+          {"finished", run.finished},
+          {"backend", run.backend},
+          {"kernels", run.kernels},
+          {"threads", run.threads},
+          {"resumed_layers", report.plan.resumed_layers},
+          {"seconds", run.seconds},
+          {"phases", phases},
+          {"memory",
+           {{"planned_bytes", report.plan.peak_bytes},
+            {"reached_bytes", run.memory_bytes},
+            {"resident_bytes", run.resident_bytes}}}};
+}
+
+}  // namespace
+
+std::string QuantizeReport::to_json() const {
+  OrderedJson json = {{"kind", "quantization"},
+                      {"format", 1},
+                      {"squint", kVersion},
+                      {"model",
+                       {{"type", architecture},
+                        {"parameters", parameters},
+                        {"layers", plan.layers},
+                        {"hash", model_hash}}},
+                      {"options", options_json(options)},
+                      {"options_sha256", options_hash},
+                      {"recipe", recipe}};
+  if (plan.rows > 0) {
+    json["calibration"] = {{"rows", plan.rows},
+                           {"tokens", plan.tokens},
+                           {"image_tokens", plan.image_tokens},
+                           {"sha256", calibration_hash}};
+  }
+  json["size"] = {{"source_bytes", source_bytes},
+                  {"output_bytes", output_bytes},
+                  {"layers_source_bytes", layers_source_bytes},
+                  {"layers_output_bytes", layers_output_bytes}};
+  json["linears"] = linears_json(linears);
+  json["smoothing"] = smoothing_json(smoothing);
+  json["scales"] = scales_json(scales);
+  if (held_out) {
+    json["held_out"] = {{"rows", held_out->rows},
+                        {"tokens", held_out->tokens},
+                        {"quantized", divergence_json(held_out->quantized)}};
+    if (held_out->plain) json["held_out"]["plain"] = divergence_json(*held_out->plain);
+  }
+  json["outputs"] = outputs_json(outputs);
+  json["run"] = run_json(*this);
+  // Paths may hold bytes that are not UTF-8.
+  return json.dump(2, ' ', false, OrderedJson::error_handler_t::replace);
+}
+
+}  // namespace squint
