@@ -98,6 +98,19 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
   finish(chunk);
 }
 
+Activations Activations::copy(Context& cx) const {
+  Activations out = *this;
+  for (Chunk& chunk : out.chunks_) {
+    for (Tensor* tensor : {&chunk.hidden, &chunk.target}) {
+      if (tensor->empty()) continue;
+      const Tensor shared = *tensor;
+      *tensor = Tensor(cx.backend.allocate(shared.bytes()), 0, DType::f32, shared.shape());
+      cx.backend.copy(shared, *tensor);
+    }
+  }
+  return out;
+}
+
 namespace {
 
 // A chunk's rows as sequences of their own, each with an empty cache.

@@ -42,6 +42,9 @@ class Activations {
               const qwen3_vl::Weights& weights, const qwen3_vl::Config& config,
               const OnRows& on_rows, bool paired = false);
 
+  // The same rows once more, to be advanced by another model. Image features are shared.
+  Activations copy(Context& cx) const;
+
   // Runs a layer over all chunks and throws the result away: cx.observer sees the inputs of its
   // linear layers.
   void observe(Context& cx, const qwen3_vl::DecoderBlock& block, const OnRows& on_rows) const;
@@ -56,7 +59,6 @@ class Activations {
   void advance(Context& cx, const qwen3_vl::DecoderBlock& block,
                const qwen3_vl::DecoderBlock* target, int64_t layer, const OnRows& on_rows);
 
- private:
   struct Row {
     qwen3_vl::ModelInput input;  // without pixels
     std::vector<qwen3_vl::ImageFeatures> features;
@@ -68,7 +70,9 @@ class Activations {
     std::vector<qwen3_vl::Position> positions;
     std::vector<Row> rows;
   };
+  const std::vector<Chunk>& chunks() const { return chunks_; }
 
+ private:
   qwen3_vl::TextConfig config_;
   int32_t image_token_ = 0;
   std::vector<Chunk> chunks_;

@@ -91,8 +91,8 @@ qwen3_vl::ModelInput model_input(const Conversation& row, const qwen3_vl::Proces
     std::vector<qwen3_vl::Patches> images;
     for (const fs::path& path : row.images) images.push_back(processor.read_image(path));
     const std::string prompt =
-        qwen3_vl::render_chat(row.messages, {.add_generation_prompt = false});
-    return processor.prepare(prompt, std::move(images));
+        qwen3_vl::render_chat(row.messages, {.add_generation_prompt = row.answer.has_value()});
+    return processor.prepare(prompt, std::move(images), row.answer.value_or(""));
   } catch (const Error& e) {
     throw Error(e.code(), fmt::format("{}: {}", row.where, e.what()));
   }

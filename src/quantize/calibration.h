@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,8 @@ struct Conversation {
   std::vector<qwen3_vl::Message> messages;
   std::vector<std::filesystem::path> images;  // in the order of the image parts; existing files
   std::string where;                          // "calibration.jsonl line 7"
+  // Follows the messages as the tokens of its own that generating it would give, end token and all.
+  std::optional<std::string> answer = {};
 };
 
 // `source` is the file or a folder with calibration.jsonl; rows 0 takes all. Throws Error(io) for a
@@ -30,7 +33,7 @@ std::vector<Conversation> load_calibration(const std::filesystem::path& source, 
 Conversation parse_conversation(std::string_view line, const std::filesystem::path& folder,
                                 std::string_view where);
 
-// The whole conversation as the model sees it, without a generation prompt.
+// The whole conversation as the model sees it; a generation prompt stands only before an answer.
 qwen3_vl::ModelInput model_input(const Conversation& row, const qwen3_vl::Processor& processor);
 
 }  // namespace squint::quantize

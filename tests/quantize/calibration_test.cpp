@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "io/error_of.h"
@@ -72,6 +73,29 @@ TEST_F(CalibrationTest, BlankLinesAreNoRows) {
   const std::vector<Conversation> rows = load_calibration(dir_.path() / "calibration.jsonl", 2);
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_TRUE(rows[1].where.ends_with("calibration.jsonl line 4")) << rows[1].where;
+}
+
+// As generating it would give: no token of the answer reaches back into the prompt.
+TEST_F(CalibrationTest, AnswersAreTokensOfTheirOwn) {
+  const io::Checkpoint checkpoint = io::Checkpoint::open(test::repo_dir() / "models/reader");
+  const qwen3_vl::Processor processor(checkpoint,
+                                      qwen3_vl::parse_config(checkpoint.config(), "config.json"));
+  Conversation row = parse_conversation(R"({"messages": [{"role": "user", "content": "who?"}]})",
+                                        dir_.path(), "row");
+  const auto& tokenizer = processor.tokenizer();
+  for (const char* answer : {"MAROON", "", "\n\nnew line", " two  words ", "\xc3\xa9"}) {
+    row.answer = answer;
+    const std::vector<int32_t> own = tokenizer.encode(answer);
+    const std::vector<int32_t> ids = model_input(row, processor).ids;
+    ASSERT_GT(ids.size(), own.size());
+    const auto begin = ids.end() - static_cast<std::ptrdiff_t>(own.size());
+    EXPECT_EQ(std::vector<int32_t>(begin, ids.end()), own);
+    EXPECT_EQ(tokenizer.decode({ids.begin(), begin}, false),
+              "<|im_start|>user\nwho?<|im_end|>\n<|im_start|>assistant\n");
+  }
+  row.answer.reset();
+  EXPECT_EQ(tokenizer.decode(model_input(row, processor).ids, false),
+            "<|im_start|>user\nwho?<|im_end|>\n");
 }
 
 }  // namespace

@@ -25,6 +25,8 @@ struct TextConfig {
   float norm_eps = 0;
   double rope_theta = 0;
   std::array<int64_t, 3> mrope_section{};  // frequencies for time, height, width; sum head_dim / 2
+
+  friend bool operator==(const TextConfig&, const TextConfig&) = default;
 };
 
 struct VisionConfig {
@@ -42,6 +44,7 @@ struct VisionConfig {
   int64_t head_dim() const { return hidden / heads; }
   int64_t patch_values() const { return 3 * temporal_patch_size * patch_size * patch_size; }
   int64_t merged_hidden() const { return hidden * merge_size * merge_size; }
+  friend bool operator==(const VisionConfig&, const VisionConfig&) = default;
 };
 
 struct Config {
