@@ -17,6 +17,7 @@ RANKS = {
 FACE = {
     "error": "base", "version": "base", "backend": "backends", "engine": "runtime",
     "quantize": "quantize", "inspect": "quantize", "evaluate": "eval", "ocrbench": "eval",
+    "compare": "eval",
 }
 # Rooms that only an embedding program may see: they are handed down by reference.
 HANDED_DOWN = {"backends"}

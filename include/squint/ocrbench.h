@@ -1,4 +1,4 @@
-// ocrbench.h: asks a model the questions of a benchmark, or compares two models on its answers.
+// ocrbench.h: asks a model the questions of a benchmark.
 #pragma once
 
 #include <cstdint>
@@ -38,30 +38,5 @@ struct EvaluateSummary {
 // Greedy answers to the raw questions, the model's own pixel limits, OCRBench's official rule.
 // Throws Error(bad_input) where the results file belongs to a run with other settings.
 EvaluateSummary evaluate_ocrbench(const EvaluateOptions& options, Backend& backend);
-
-struct CompareProgress {
-  int64_t done = 0;
-  int64_t total = 0;
-};
-
-struct CompareOptions {
-  std::filesystem::path base;
-  std::filesystem::path other;
-  std::filesystem::path data;
-  int64_t limit = 0;
-  std::function<void(const CompareProgress&)> on_progress;
-  std::stop_token stop;
-};
-
-// Over the tokens of the first reference answer and the end token, each predicted from question,
-// image and the answer so far.
-struct Divergence {
-  double kl = 0;    // mean of KL(base ‖ other), nats
-  double top1 = 0;  // share of tokens whose most likely continuation is the same
-  int64_t tokens = 0;
-  int64_t rows = 0;
-};
-
-Divergence compare_models(const CompareOptions& options, Backend& backend);
 
 }  // namespace squint

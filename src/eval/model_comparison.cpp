@@ -1,104 +1,511 @@
+// model_comparison.cpp: several models over the same rows, one decoder layer in memory at a time:
+//
+//     rows → images → hidden states of the base ─┬→ layer of the base ──┬→ error of the layer
+//                       └ copied, or the other's own ─┴→ layer of the other ┘     ↓ next layer
+//                                                       answer positions → heads → KL
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
-#include <span>
-#include <vector>
+#include <deque>
 
+#include "eval/compared_model.h"
+#include "eval/divergence.h"
 #include "eval/ocrbench.h"
+#include "quantize/activations.h"
 #include "runtime/sampler.h"
-#include "runtime/teacher_forcing.h"
+#include "squint/compare.h"
 #include "squint/error.h"
-#include "squint/ocrbench.h"
 
 namespace squint {
 namespace {
 
-// Rows computed together: enough to keep the matrix products busy.
-constexpr int64_t kBatchRows = 8;
+namespace fs = std::filesystem;
+using eval::AnswerToken;
+using eval::ComparedModel;
+using eval::PredictedToken;
+using quantize::Activations;
+using quantize::Conversation;
 
-double log_sum_exp(std::span<const float> logits) {
-  const double largest = *std::ranges::max_element(logits);
-  double sum = 0;
-  for (const float x : logits) sum += std::exp(x - largest);
-  return largest + std::log(sum);
+constexpr int64_t kLogitTokens = 64;  // whose logits are in memory at once
+constexpr size_t kReadAtOnce = 16;    // rows whose pixels are
+
+Conversation conversation_of(const eval::Sample& sample) {
+  using Kind = qwen3_vl::ContentPart::Kind;
+  qwen3_vl::Message user;
+  user.role = "user";
+  user.content = {{.kind = Kind::image}, {.kind = Kind::text, .text = sample.question}};
+  return {.messages = {std::move(user)},
+          .images = {sample.image},
+          .where = fmt::format("row {}", sample.index),
+          .answer = sample.answers.front() + "<|im_end|>"};
 }
 
-// Σ_i p_i (ln p_i - ln q_i)
-double kl_divergence(std::span<const float> base, std::span<const float> other) {
-  const double base_sum = log_sum_exp(base);
-  const double other_sum = log_sum_exp(other);
-  double kl = 0;
-  for (size_t i = 0; i < base.size(); ++i) {
-    const double log_p = base[i] - base_sum;
-    kl += std::exp(log_p) * (log_p - (other[i] - other_sum));
+bool is_conversations(const fs::path& data) {
+  std::error_code unknown;  // Reading the file will say what is wrong.
+  if (!fs::is_directory(data, unknown)) return data.extension() == ".jsonl";
+  return !fs::exists(data / "OCRBench.json", unknown) &&
+         fs::exists(data / "calibration.jsonl", unknown);
+}
+
+std::vector<Conversation> load_rows(const CompareOptions& options) {
+  const int64_t end = options.limit > 0 ? options.first + options.limit : 0;  // 0: all
+  std::vector<Conversation> rows;
+  if (is_conversations(options.data)) {
+    rows = quantize::load_calibration(options.data, end);
+  } else {
+    for (const eval::Sample& sample : eval::load_ocrbench(options.data)) {
+      rows.push_back(conversation_of(sample));
+    }
+    if (end > 0 && end < static_cast<int64_t>(rows.size())) rows.resize(static_cast<size_t>(end));
   }
-  return kl;
+  if (options.first >= static_cast<int64_t>(rows.size())) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: has {} rows, none from row {} on", options.data.string(),
+                            rows.size(), options.first));
+  }
+  rows.erase(rows.begin(), rows.begin() + options.first);
+  return rows;
 }
 
-struct LoadedModel {
-  io::Checkpoint checkpoint;
-  qwen3_vl::Model model;
+std::string question_of(const Conversation& row) {
+  std::string text;
+  for (const qwen3_vl::Message& message : row.messages) {
+    if (message.role != "user") continue;
+    text.clear();
+    for (const qwen3_vl::ContentPart& part : message.content) text += part.text;
+  }
+  return text;
+}
 
-  LoadedModel(const std::filesystem::path& folder, Backend& backend)
-      : checkpoint(io::Checkpoint::open(folder)), model(checkpoint, backend) {}
+void check_options(const CompareOptions& options) {
+  if (options.others.empty()) throw Error(ErrorCode::usage, "no model to compare the base with");
+  for (const int64_t value : {options.first, options.limit, options.memory, options.worst_rows}) {
+    if (value >= 0 && value <= int64_t{1} << 60) continue;
+    throw Error(ErrorCode::usage,
+                fmt::format("first row, number of rows, memory and worst rows: expected 0 or more, "
+                            "found {}",
+                            value));
+  }
+}
+
+// Before every matrix product, so that a stop waits for one at most.
+class Stopper : public LinearObserver {
+ public:
+  explicit Stopper(std::stop_token stop) : stop_(std::move(stop)) {}
+  void saw(const LinearWeight&, const Tensor&) override { check(); }
+  void check() const {
+    if (stop_.stop_requested()) throw Error(ErrorCode::interrupted, "interrupted");
+  }
+
+ private:
+  std::stop_token stop_;
 };
 
-void add_tokens(std::span<const float> base, std::span<const float> other, int64_t vocab,
-                Divergence& total) {
-  const auto width = static_cast<size_t>(vocab);
-  for (size_t at = 0; at < base.size(); at += width) {
-    const auto p = base.subspan(at, width);
-    const auto q = other.subspan(at, width);
-    total.kl += kl_divergence(p, q);
-    total.top1 += runtime::argmax(p) == runtime::argmax(q) ? 1 : 0;
-    ++total.tokens;
+Tensor on_host(Context& cx, const Tensor& tensor) {
+  if (tensor.device().kind == DeviceKind::cpu) return tensor;
+  const Tensor host = Tensor::on_host(tensor.dtype(), tensor.shape());
+  cx.backend.copy(tensor, host);
+  cx.backend.synchronize();
+  return host;
+}
+
+// ‖other − base‖² and ‖base‖².
+struct Squares {
+  double error = 0;
+  double base = 0;
+
+  double ratio() const { return error == 0 ? 0 : std::sqrt(error / base); }
+};
+
+// Adds up the tokens [tokens, hidden] for which `counts` is true, in their order.
+void add_squares(Context& cx, const Tensor& base, const Tensor& other,
+                 const std::function<bool(int64_t token)>& counts, Squares& total) {
+  const Tensor base_host = on_host(cx, base);
+  const Tensor other_host = on_host(cx, other);
+  const auto a = base_host.span<float>();
+  const auto b = other_host.span<float>();
+  const auto width = static_cast<size_t>(base.dim(1));
+  std::vector<Squares> tokens(static_cast<size_t>(base.dim(0)));
+  cx.backend.host_threads().parallel_for(base.dim(0), 16, [&](int64_t from, int64_t to, int) {
+    for (int64_t t = from; t < to; ++t) {
+      Squares& sums = tokens[static_cast<size_t>(t)];
+      const size_t begin = static_cast<size_t>(t) * width;
+      for (size_t i = begin; i < begin + width; ++i) {
+        const double error = static_cast<double>(b[i]) - a[i];
+        sums.error += error * error;
+        sums.base += static_cast<double>(a[i]) * a[i];
+      }
+    }
+  });
+  for (int64_t t = 0; t < base.dim(0); ++t) {
+    if (!counts(t)) continue;
+    total.error += tokens[static_cast<size_t>(t)].error;
+    total.base += tokens[static_cast<size_t>(t)].base;
   }
 }
+
+// One of the models beside the base, and what is known of it so far.
+struct Other {
+  ComparedModel model;
+  bool same_inputs;
+  bool same_head;
+  std::vector<Squares> layers;
+  Squares vision;
+  std::vector<PredictedToken> tokens;
+
+  Other(ComparedModel made, const ComparedModel& base, const ComparedModel::OnPart& on_part)
+      : model(std::move(made)),
+        same_inputs(base.same_inputs(model, on_part)),
+        same_head(base.same_head(model, on_part)),
+        layers(static_cast<size_t>(base.config().text.layers)) {}
+};
+
+struct Pass {
+  size_t first = 0;
+  size_t count = 0;
+  int64_t hidden_bytes = 0;
+};
+
+class Run {
+ public:
+  Run(const CompareOptions& options, Backend& backend)
+      : options_(options),
+        base_(options.base),
+        processor_(base_.checkpoint(), base_.config()),
+        scratch_(backend),
+        stopper_(options.stop),
+        cx_{.backend = backend, .scratch = scratch_, .observer = &stopper_},
+        rows_(load_rows(options)) {
+    for (const OtherModel& other : options.others) {
+      const auto* rounding = std::get_if<PlainRounding>(&other);
+      ComparedModel model = rounding != nullptr ? ComparedModel(base_, *rounding)
+                                                : ComparedModel(std::get<fs::path>(other));
+      base_.expect_kin(model);
+      others_.emplace_back(std::move(model), base_, [this] { stopper_.check(); });
+    }
+  }
+
+  std::vector<Divergence> run() {
+    for (size_t at = 0; at < rows_.size(); at += kReadAtOnce) {
+      read_rows(at, std::min(rows_.size(), at + kReadAtOnce));
+    }
+    const std::vector<Pass> passes = plan();
+    for (const Pass& pass : passes) run_pass(pass);
+    std::vector<Divergence> out;
+    for (const Other& other : others_) out.push_back(result(other));
+    return out;
+  }
+
+ private:
+  // What has to be known of a row before any is computed.
+  struct RowFacts {
+    int64_t tokens = 0;
+    int64_t image_tokens = 0;
+    int64_t pixels = 0;         // bytes of all its patches
+    int64_t largest_image = 0;  // patches
+    std::vector<AnswerToken> answer;
+    std::string answer_text;
+  };
+
+  int64_t layers() const { return base_.config().text.layers; }
+  int64_t others() const { return static_cast<int64_t>(others_.size()); }
+
+  RowFacts facts_of(const Conversation& row) const {
+    const qwen3_vl::ModelInput input = quantize::model_input(row, processor_);
+    RowFacts facts{.tokens = input.tokens(), .image_tokens = input.image_tokens()};
+    for (const qwen3_vl::Patches& image : input.images) {
+      facts.pixels += image.values.bytes();
+      facts.largest_image = std::max(facts.largest_image, image.values.dim(0));
+    }
+    facts.answer = eval::answer_tokens(input.ids, processor_.tokenizer(),
+                                       static_cast<int32_t>(base_.config().image_token_id));
+    std::vector<int32_t> ids;
+    for (const AnswerToken& t : facts.answer)
+      ids.push_back(input.ids[static_cast<size_t>(t.index)]);
+    facts.answer_text = processor_.tokenizer().decode(ids, /*skip_special=*/true);
+    return facts;
+  }
+
+  void read_rows(size_t begin, size_t end) {
+    facts_.resize(end);
+    cx_.backend.host_threads().parallel_for(static_cast<int64_t>(end - begin), 1,
+                                            [&](int64_t from, int64_t to, int) {
+                                              for (auto i = begin + static_cast<size_t>(from);
+                                                   i < begin + static_cast<size_t>(to); ++i) {
+                                                facts_[i] = facts_of(rows_[i]);
+                                              }
+                                            });
+    progress("reading", 0, 0);
+  }
+
+  // Models that encode the images themselves, the base among them.
+  int64_t encoders() const {
+    return 1 + std::ranges::count_if(others_, [](const Other& o) { return !o.same_inputs; });
+  }
+
+  // Of a row's hidden states and deepstack features, in all models.
+  int64_t hidden_bytes(const RowFacts& row) const {
+    const auto taps = static_cast<int64_t>(base_.config().vision.deepstack_blocks.size());
+    return ((1 + others()) * row.tokens + encoders() * taps * row.image_tokens) *
+           base_.config().text.hidden * byte_size(DType::f32);
+  }
+
+  std::vector<Pass> plan() {
+    ComparePlan plan{.rows = static_cast<int64_t>(rows_.size())};
+    std::vector<Pass> passes;
+    for (size_t i = 0; i < facts_.size(); ++i) {
+      const int64_t bytes = hidden_bytes(facts_[i]);
+      if (passes.empty() || passes.back().hidden_bytes + bytes > options_.memory) {
+        passes.push_back({.first = i});
+      }
+      ++passes.back().count;
+      passes.back().hidden_bytes += bytes;
+      plan.hidden_bytes = std::max(plan.hidden_bytes, passes.back().hidden_bytes);
+      plan.tokens += facts_[i].tokens;
+      plan.answer_tokens += static_cast<int64_t>(facts_[i].answer.size());
+    }
+    if (plan.answer_tokens == 0) {
+      throw Error(ErrorCode::bad_input,
+                  fmt::format("{}: no row has an answer of an assistant to predict",
+                              options_.data.string()));
+    }
+    plan_cost(plan);
+    plan.passes = static_cast<int64_t>(passes.size());
+    plan.weight_bytes = weight_bytes();
+    plan.scratch_bytes = scratch_bytes();
+    plan.peak_bytes = plan.hidden_bytes + plan.weight_bytes + plan.scratch_bytes;
+    if (options_.on_plan) options_.on_plan(plan);
+    return passes;
+  }
+
+  // Weights that a token meets, in kilobytes, stand for the time it takes.
+  void plan_cost(const ComparePlan& plan) {
+    int64_t image_tokens = 0;
+    for (const RowFacts& row : facts_) image_tokens += row.image_tokens;
+    const int64_t merge = base_.config().vision.merge_size;
+    const auto per_row = [&](int64_t tokens, int64_t bytes) {
+      return std::max<int64_t>(1, tokens / plan.rows * (bytes / 1024));
+    };
+    cost_ = {.images = per_row(merge * merge * image_tokens, base_.vision_bytes()),
+             .layer = per_row(plan.tokens, base_.block_bytes()),
+             .predictions = per_row((1 + others()) * plan.answer_tokens, base_.head_bytes())};
+    total_ = plan.rows * (encoders() * cost_.images + (1 + others()) * layers() * cost_.layer +
+                          cost_.predictions);
+  }
+
+  int64_t weight_bytes() const {
+    int64_t largest = std::max(base_.vision_bytes(), base_.block_bytes());
+    int64_t heads = base_.head_bytes();
+    for (const Other& other : others_) {
+      const ComparedModel& model = other.model;
+      largest = std::max({largest, model.vision_bytes(), model.block_bytes()});
+      if (!other.same_head) heads += model.head_bytes();
+    }
+    return std::max(largest, heads);
+  }
+
+  int64_t scratch_bytes() const {
+    const qwen3_vl::TextConfig& text = base_.config().text;
+    const qwen3_vl::VisionConfig& vision = base_.config().vision;
+    int64_t tokens = 0, longest = 0, pixels = 0, patches = 0;
+    for (const RowFacts& row : facts_) {
+      tokens += row.tokens;
+      longest = std::max(longest, row.tokens);
+      pixels = std::max(pixels, row.pixels);
+      patches = std::max(patches, row.largest_image);
+    }
+    const int64_t chunk = std::max(longest, std::min(tokens, quantize::kChunkTokens));
+    const int64_t layer = chunk * (4 * text.hidden + 2 * text.intermediate +
+                                   (2 * text.heads + 4 * text.kv_heads + 1) * text.head_dim);
+    const int64_t image = patches * (9 * vision.hidden + vision.intermediate);
+    const int64_t logits = kLogitTokens * (1 + others()) * (text.vocab + 2 * text.hidden);
+    return std::max({layer, image, logits}) * byte_size(DType::f32) +
+           std::min<int64_t>(kReadAtOnce, static_cast<int64_t>(rows_.size())) * pixels;
+  }
+
+  void run_pass(const Pass& pass) {
+    const std::span<const Conversation> rows = std::span(rows_).subspan(pass.first, pass.count);
+    const auto encode = [&](const ComparedModel& model) {
+      return Activations(cx_, rows, processor_, model.weights(), model.config(),
+                         [&](int64_t done) { progress("images", done, cost_.images); });
+    };
+    Activations base = encode(base_);
+    std::deque<Activations> others;
+    for (Other& other : others_) {
+      others.push_back(other.same_inputs ? base.copy(cx_) : encode(other.model));
+      if (!other.same_inputs) add_vision_error(base, others.back(), other.vision);
+    }
+    for (int64_t layer = 0; layer < layers(); ++layer) {
+      advance(base_, base, layer);
+      for (size_t i = 0; i < others_.size(); ++i) {
+        advance(others_[i].model, others[i], layer);
+        Squares& squares = others_[i].layers[static_cast<size_t>(layer)];
+        for (size_t c = 0; c < base.chunks().size(); ++c) {
+          add_squares(
+              cx_, base.chunks()[c].hidden, others[i].chunks()[c].hidden,
+              [](int64_t) { return true; }, squares);
+        }
+      }
+    }
+    predict(pass, base, others);
+  }
+
+  void add_vision_error(const Activations& base, const Activations& other, Squares& total) {
+    for (size_t c = 0; c < base.chunks().size(); ++c) {
+      const Activations::Chunk& chunk = base.chunks()[c];
+      std::vector<int32_t> ids;
+      for (const Activations::Row& row : chunk.rows) {
+        ids.insert(ids.end(), row.input.ids.begin(), row.input.ids.end());
+      }
+      const auto is_image = [&](int64_t token) {
+        return ids[static_cast<size_t>(token)] == base_.config().image_token_id;
+      };
+      add_squares(cx_, chunk.hidden, other.chunks()[c].hidden, is_image, total);
+    }
+  }
+
+  void advance(const ComparedModel& model, Activations& states, int64_t layer) {
+    stopper_.check();
+    const qwen3_vl::DecoderBlock block = model.block(cx_, layer);
+    states.advance(cx_, block, nullptr, layer, [&](int64_t rows) {
+      progress(fmt::format("layer {} of {}", layer + 1, layers()), rows, cost_.layer);
+    });
+  }
+
+  // An answer token, and where the state that predicts it stands.
+  struct Place {
+    size_t row = 0;  // of rows_
+    size_t chunk = 0;
+    int64_t at = 0;  // row of the chunk's hidden states
+    const AnswerToken* token = nullptr;
+  };
+
+  std::vector<Place> places(const Pass& pass, const Activations& states) const {
+    std::vector<Place> out;
+    size_t row = pass.first;
+    for (size_t c = 0; c < states.chunks().size(); ++c) {
+      for (const Activations::Row& packed : states.chunks()[c].rows) {
+        for (const AnswerToken& token : facts_[row].answer) {
+          out.push_back({row, c, packed.first + token.index - 1, &token});
+        }
+        ++row;
+      }
+    }
+    return out;
+  }
+
+  void predict(const Pass& pass, const Activations& base, const std::deque<Activations>& others) {
+    const qwen3_vl::OutputHead base_head(base_.weights(), base_.config(), cx_.backend);
+    std::deque<qwen3_vl::OutputHead> own_heads;
+    std::vector<const qwen3_vl::OutputHead*> heads;
+    for (const Other& other : others_) {
+      stopper_.check();
+      heads.push_back(other.same_head ? &base_head
+                                      : &own_heads.emplace_back(other.model.weights(),
+                                                                other.model.config(), cx_.backend));
+    }
+    const std::vector<Place> all = places(pass, base);
+    for (size_t at = 0; at < all.size(); at += kLogitTokens) {
+      const Arena::Scope scope(cx_.scratch);
+      const auto slice =
+          std::span(all).subspan(at, std::min<size_t>(kLogitTokens, all.size() - at));
+      const Tensor expected = logits(base_head, base, slice);
+      for (size_t i = 0; i < others_.size(); ++i) {
+        add_tokens(slice, expected, logits(*heads[i], others[i], slice), others_[i]);
+      }
+      stopper_.check();
+    }
+    progress("predictions", static_cast<int64_t>(pass.count), cost_.predictions);
+  }
+
+  // [slice, vocab] on the host.
+  Tensor logits(const qwen3_vl::OutputHead& head, const Activations& states,
+                std::span<const Place> slice) {
+    const Tensor hidden =
+        scratch_.tensor({static_cast<int64_t>(slice.size()), base_.config().text.hidden});
+    int64_t row = 0;
+    for (const Place& place : slice) {
+      cx_.backend.copy(states.chunks()[place.chunk].hidden.rows(place.at, 1),
+                       hidden.rows(row++, 1));
+    }
+    return on_host(cx_, head.logits(cx_, hidden));
+  }
+
+  void add_tokens(std::span<const Place> slice, const Tensor& expected, const Tensor& found,
+                  Other& other) {
+    const size_t first = other.tokens.size();
+    const auto count = static_cast<int64_t>(slice.size());
+    other.tokens.resize(first + slice.size());
+    cx_.backend.host_threads().parallel_for(count, 1, [&](int64_t from, int64_t to, int) {
+      for (int64_t i = from; i < to; ++i) {
+        const Place& place = slice[static_cast<size_t>(i)];
+        const auto p = expected.rows(i, 1).span<float>();
+        const auto q = found.rows(i, 1).span<float>();
+        other.tokens[first + static_cast<size_t>(i)] = {
+            .row = static_cast<int64_t>(place.row),
+            .kind = place.token->kind,
+            .after_image = place.token->after_image,
+            .same_top = runtime::argmax(p) == runtime::argmax(q),
+            .kl = eval::kl_divergence(p, q)};
+      }
+    });
+    for (const PredictedToken& token : std::span(other.tokens).subspan(first)) {
+      if (std::isfinite(token.kl)) continue;
+      throw Error(ErrorCode::bad_input,
+                  fmt::format("{}: what {} or {} predicts is NaN or infinity; damaged weights?",
+                              rows_[static_cast<size_t>(token.row)].where, base_.name(),
+                              other.model.name()));
+    }
+  }
+
+  Divergence result(const Other& other) const {
+    Divergence out{eval::summarize(other.tokens)};
+    out.base = base_.name();
+    out.other = other.model.name();
+    out.rows = static_cast<int64_t>(rows_.size());
+    out.kinds = eval::summarize_kinds(other.tokens);
+    for (const Squares& squares : other.layers) out.layer_errors.push_back(squares.ratio());
+    out.vision_error = other.vision.ratio();
+    out.worst = eval::worst_rows(other.tokens, options_.worst_rows);
+    for (RowDivergence& row : out.worst) {
+      const auto at = static_cast<size_t>(row.row);
+      row.question = question_of(rows_[at]);
+      row.answer = facts_[at].answer_text;
+      row.row += options_.first;
+    }
+    return out;
+  }
+
+  void progress(const std::string& phase, int64_t rows, int64_t cost) {
+    done_ += rows * cost;
+    if (options_.on_progress) options_.on_progress({phase, done_, total_});
+    stopper_.check();
+  }
+
+  const CompareOptions& options_;
+  ComparedModel base_;
+  qwen3_vl::Processor processor_;
+  Arena scratch_;
+  Stopper stopper_;
+  Context cx_;
+  std::vector<Conversation> rows_;
+  std::vector<RowFacts> facts_;
+  std::deque<Other> others_;
+  struct {
+    int64_t images = 0;
+    int64_t layer = 0;
+    int64_t predictions = 0;
+  } cost_;  // of a row, on average
+  int64_t done_ = 0;
+  int64_t total_ = 1;  // until planned
+};
 
 }  // namespace
 
-Divergence compare_models(const CompareOptions& options, Backend& backend) {
-  std::vector<eval::Sample> samples = eval::load_ocrbench(options.data);
-  if (options.limit > 0 && options.limit < static_cast<int64_t>(samples.size())) {
-    samples.resize(static_cast<size_t>(options.limit));
-  }
-  const LoadedModel base(options.base, backend);
-  const LoadedModel other(options.other, backend);
-  const int64_t vocab = base.model.config().text.vocab;
-  if (vocab != other.model.config().text.vocab) {
-    throw Error(
-        ErrorCode::bad_input,
-        "the two models have different vocabularies: only a model and what was made from it "
-        "can be compared");
-  }
-  Arena scratch(backend);
-  Context cx{.backend = backend, .scratch = scratch};
-  Divergence total;
-  const auto rows = static_cast<int64_t>(samples.size());
-  for (int64_t first = 0; first < rows; first += kBatchRows) {
-    if (options.stop.stop_requested()) throw Error(ErrorCode::interrupted, "interrupted");
-    if (options.on_progress) options.on_progress({first, rows});
-    std::vector<runtime::ForcedInput> inputs;
-    for (int64_t i = first; i < std::min(rows, first + kBatchRows); ++i) {
-      const eval::Sample& s = samples[static_cast<size_t>(i)];
-      inputs.push_back(
-          runtime::force(base.model.processor(), {s.question, {s.image}, s.answers.front()}));
-    }
-    std::vector<std::vector<float>> expected(inputs.size());
-    runtime::forced_logits(cx, base.model, inputs, [&](size_t row, const Tensor& logits) {
-      const auto values = logits.span<const float>();
-      expected[row].assign(values.begin(), values.end());
-    });
-    runtime::forced_logits(cx, other.model, inputs, [&](size_t row, const Tensor& logits) {
-      add_tokens(expected[row], logits.span<const float>(), vocab, total);
-    });
-  }
-  if (options.on_progress) options.on_progress({rows, rows});
-  total.rows = rows;
-  if (total.tokens > 0) {
-    total.kl /= static_cast<double>(total.tokens);
-    total.top1 /= static_cast<double>(total.tokens);
-  }
-  return total;
+std::vector<Divergence> compare_models(const CompareOptions& options, Backend& backend) {
+  check_options(options);
+  return Run(options, backend).run();
 }
 
 }  // namespace squint

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "golden/answers.h"
+#include "squint/compare.h"
 #include "squint/ocrbench.h"
 #include "support/paths.h"
 
@@ -25,9 +26,10 @@ TEST(SharedAnswers, AnotherToolsCheckpointDivergesAsMeasuredElsewhere) {
   if (!shared) GTEST_SKIP() << kNoShared;
   const BackendPtr backend = open_backend({.threads = 2});
   const Divergence d = compare_models({.base = *shared / "tiny-qwen3-vl-ocr",
-                                       .other = *shared / "llm-compressor-awq",
+                                       .others = {*shared / "llm-compressor-awq"},
                                        .data = *shared / "synthocr"},
-                                      *backend);
+                                      *backend)
+                           .front();
   EXPECT_EQ(d.tokens, 6167);
   EXPECT_NEAR(d.kl, 0.005165, 0.005165 * 0.01);
   EXPECT_NEAR(d.top1, 0.98768, 0.0005);

@@ -1,7 +1,7 @@
 // The figures that the quantizer promises, on the full sets.
 #include <gtest/gtest.h>
 
-#include "squint/ocrbench.h"
+#include "squint/compare.h"
 #include "squint/quantize.h"
 #include "support/paths.h"
 
@@ -15,7 +15,9 @@ Divergence quantize_and_compare(QuantizeOptions options, const std::filesystem::
   options.output = dir.path() / "out";
   quantize_checkpoint(options, *backend);
   return compare_models(
-      {.base = options.model, .other = options.output, .data = shared / "synthocr"}, *backend);
+             {.base = options.model, .others = {options.output}, .data = shared / "synthocr"},
+             *backend)
+      .front();
 }
 
 // llm-compressor's plain rounding of this model diverges by 0.13784.

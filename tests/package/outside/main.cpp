@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "squint/backend.h"
+#include "squint/compare.h"
 #include "squint/engine.h"
 #include "squint/error.h"
 #include "squint/evaluate.h"
