@@ -1,8 +1,10 @@
 // model_comparison.cpp: several models over the same rows, one decoder layer in memory at a time:
 //
-//     rows → images → hidden states of the base ─┬→ layer of the base ──┬→ error of the layer
-//                       └ copied, or the other's own ─┴→ layer of the other ┘     ↓ next layer
-//                                                       answer positions → heads → KL
+//     rows → images → states of the base ──→ layer of the base ──┬→ error of the layer
+//                     states of the other ─→ layer of the other ─┘
+//     after the last layer: states before the answers' tokens → heads → KL
+//
+// Where images and embeddings are equal, the other begins with a copy of the base's states.
 #include <fmt/format.h>
 
 #include <algorithm>
