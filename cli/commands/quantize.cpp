@@ -3,10 +3,16 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "command.h"
+#include "squint/engine.h"
 #include "terminal.h"
 
 namespace squint::cli {
@@ -14,14 +20,55 @@ namespace {
 
 struct Options {
   QuantizeOptions quantize;
+  std::vector<std::string> calibration;  // PATH or PATH=WEIGHT
   DeviceOptions device;
   bool asymmetric = false;
   bool json = false;
 };
 
+// A path that is there is meant, whatever it looks like.
+CalibrationSource parse_source(const std::string& text) {
+  std::error_code unknown;
+  const size_t at = text.rfind('=');
+  if (at == std::string::npos || std::filesystem::exists(text, unknown)) return {.path = text};
+  CalibrationSource source{.path = text.substr(0, at)};
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data() + at + 1, end, source.weight);
+  if (error != std::errc() || stop != end || at == 0) return {.path = text};
+  return source;
+}
+
+// The model itself, loaded when the first image asks for it.
+class Reader {
+ public:
+  Reader(std::filesystem::path model, Backend& backend, std::stop_token stop)
+      : model_(std::move(model)), backend_(backend), stop_(std::move(stop)) {}
+
+  std::string read(const std::filesystem::path& image, const std::string& prompt) {
+    if (!engine_) engine_.emplace(model_, backend_);
+    const Request request{.turns = {{.text = prompt, .images = {{.path = image, .bytes = {}}}}},
+                          .max_tokens = 256,
+                          .sampling = {.temperature = 0}};
+    return engine_->generate(request, {}, stop_).text;
+  }
+  // Its memory is needed for quantizing.
+  void close() { engine_.reset(); }
+
+ private:
+  std::filesystem::path model_;
+  Backend& backend_;
+  std::stop_token stop_;
+  std::optional<Engine> engine_;
+};
+
 void print_plan(const QuantizePlan& plan, const QuantizeOptions& options) {
-  fmt::print(stderr, "{} calibration rows, {} tokens ({} of images); {} layers", plan.rows,
-             plan.tokens, plan.image_tokens, plan.layers);
+  fmt::print(stderr, "{} calibration rows, {} tokens ({} of images)", plan.rows, plan.tokens,
+             plan.image_tokens);
+  if (plan.cut_rows > 0) fmt::print(stderr, ", {} cut short", plan.cut_rows);
+  if (plan.left_out_rows > 0) {
+    fmt::print(stderr, ", {} left out: empty, or too short for their image", plan.left_out_rows);
+  }
+  fmt::print(stderr, "; {} layers", plan.layers);
   if (plan.resumed_layers > 0) fmt::print(stderr, ", {} finished earlier", plan.resumed_layers);
   fmt::print(stderr,
              "\nmemory: about {} beside the mapped model (hidden states {}, a layer {}, "
@@ -35,12 +82,24 @@ void run(Options& options, const Outcome& outcome) {
   QuantizeOptions& q = options.quantize;
   q.symmetric = !options.asymmetric;
   q.stop = outcome.stop;
-  q.on_plan = [&](const QuantizePlan& plan) { print_plan(plan, q); };
-  Progress progress("quantize");
-  q.on_progress = [&](const QuantizeProgress& p) { progress.show(p.done, p.total, p.phase); };
+  for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
   const BackendPtr backend = options.device.open();
+  Reader reader(q.model, *backend, q.stop);
+  q.read_image = [&](const std::filesystem::path& image, const std::string& prompt) {
+    return reader.read(image, prompt);
+  };
+  // Reading images and quantizing have a bar each.
+  std::optional<Progress> progress;
+  progress.emplace("read");
+  q.on_plan = [&](const QuantizePlan& plan) {
+    reader.close();
+    progress.reset();
+    print_plan(plan, q);
+    progress.emplace("quantize");
+  };
+  q.on_progress = [&](const QuantizeProgress& p) { progress->show(p.done, p.total, p.phase); };
   const QuantizeReport report = quantize_checkpoint(q, *backend);
-  progress.finish();
+  progress.reset();
   if (options.json) {
     fmt::print("{}\n", report.to_json());
     return;
@@ -60,7 +119,13 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
                          "read them");
   command->footer(
       "Example:\n  squint quantize models/reader --calibration data/calibration -o "
-      "out/reader-w4a16\n\nInterrupted, the same command continues after the last "
+      "out/reader-w4a16\n\n"
+      "Calibration rows are conversations (.jsonl, or .parquet with a column messages), plain\n"
+      "text (.txt), or images, which the model then reads itself. Of a folder: calibration.jsonl,\n"
+      "or else all files of the first of these kinds that is there. Sources share --rows by\n"
+      "their weights; one that has too few gives all:\n"
+      "  squint quantize MODEL --calibration scans --calibration chats.parquet=3 --rows 256 "
+      "--seed 42 -o OUT\n\nInterrupted, the same command continues after the last "
       "finished layer.");
   command->add_option("MODEL", q.model, "checkpoint folder in BF16")
       ->required()
@@ -69,10 +134,18 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->required()
       ->check(refuse_empty);
   command
-      ->add_option("--calibration", q.calibration,
-                   "calibration.jsonl, or a folder with it (rtn needs none)")
+      ->add_option("--calibration", options->calibration,
+                   "a file or folder of rows; several times for several (rtn needs none)")
+      ->option_text("PATH[=WEIGHT]")
+      ->allow_extra_args(false)
       ->check(refuse_empty);
-  command->add_option("--rows", q.rows, "use the first N calibration rows; 0: all")
+  command->add_option("--rows", q.rows, "take N calibration rows of all sources together; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", q.seed,
+                      "draw rows at random, as NumPy's permutation does, not the first");
+  command
+      ->add_option("--calibration-tokens", q.calibration_tokens,
+                   "cut rows at N tokens, never inside an image; 0: text at 512, others never")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--method", q.method, "awq, gptq, both, or rtn: plain rounding")
       ->option_text("awq+gptq|gptq|awq|rtn [awq]")

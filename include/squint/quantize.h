@@ -42,6 +42,8 @@ struct QuantizePlan {
   int64_t rows = 0;
   int64_t tokens = 0;
   int64_t image_tokens = 0;
+  int64_t cut_rows = 0;       // longer than calibration_tokens: without their end
+  int64_t left_out_rows = 0;  // empty, or begin with an image of more tokens
   int64_t layers = 0;
   int64_t resumed_layers = 0;  // finished by an interrupted run
   int64_t activation_bytes = 0;
@@ -52,11 +54,26 @@ struct QuantizePlan {
   int64_t disk_bytes = 0;  // that must be free: the output, and layers the journal still lacks
 };
 
+// calibration.jsonl or another file of conversations in JSON lines, a .parquet table of them, a
+// .txt, an image, or a folder of these.
+struct CalibrationSource {
+  std::filesystem::path path;
+  double weight = 1;  // of the rows that are drawn, beside the other sources' weights
+};
+
+// Asks a model about an image and returns its answer; the same one every time.
+using ReadImage =
+    std::function<std::string(const std::filesystem::path& image, const std::string& prompt)>;
+inline constexpr std::string_view kReadingPrompt = "what is written in the image?";
+
 struct QuantizeOptions {
   std::filesystem::path model;
-  std::filesystem::path output;       // must not exist, or be empty
-  std::filesystem::path calibration;  // calibration.jsonl or a folder with it; rtn needs none
-  int64_t rows = 0;                   // the first rows only; 0: all
+  std::filesystem::path output;                // must not exist, or be empty
+  std::vector<CalibrationSource> calibration;  // rtn needs none
+  int64_t rows = 0;                            // of all sources together; 0: all there are
+  std::optional<uint64_t> seed;    // draw rows as NumPy's permutation does, not the first ones
+  int64_t calibration_tokens = 0;  // of the longest row; 0: any, plain text in rows of 512
+  ReadImage read_image;            // only asked where calibration images have no answers
   QuantizeMethod method = QuantizeMethod::awq;
   std::optional<RangeObserver> observer;  // unless given, mse; imatrix with gptq
   int bits = 4;

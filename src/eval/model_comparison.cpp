@@ -38,7 +38,7 @@ Conversation conversation_of(const eval::Sample& sample) {
   user.role = "user";
   user.content = {{.kind = Kind::image}, {.kind = Kind::text, .text = sample.question}};
   return {.messages = {std::move(user)},
-          .images = {sample.image},
+          .images = {{.path = sample.image, .bytes = {}}},
           .where = fmt::format("row {}", sample.index),
           .answer = sample.answers.front() + "<|im_end|>"};
 }
@@ -50,11 +50,13 @@ bool is_conversations(const fs::path& data) {
          fs::exists(data / "calibration.jsonl", unknown);
 }
 
-std::vector<Conversation> load_rows(const CompareOptions& options) {
+std::vector<Conversation> load_rows(const CompareOptions& options,
+                                    const text::Tokenizer& tokenizer) {
   const int64_t end = options.limit > 0 ? options.first + options.limit : 0;  // 0: all
   std::vector<Conversation> rows;
   if (is_conversations(options.data)) {
-    rows = quantize::load_calibration(options.data, end);
+    rows = quantize::load_calibration({.calibration = {{options.data}}, .rows = end},
+                                      {.tokenizer = tokenizer});
   } else {
     for (const eval::Sample& sample : eval::load_ocrbench(options.data)) {
       rows.push_back(conversation_of(sample));
@@ -178,7 +180,7 @@ class Run {
         scratch_(backend),
         stopper_(options.stop),
         cx_{.backend = backend, .scratch = scratch_, .observer = &stopper_},
-        rows_(load_rows(options)) {
+        rows_(load_rows(options, processor_.tokenizer())) {
     for (const OtherModel& other : options.others) {
       const auto* rounding = std::get_if<PlainRounding>(&other);
       ComparedModel model = rounding != nullptr ? ComparedModel(base_, *rounding)

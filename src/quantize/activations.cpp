@@ -34,8 +34,18 @@ CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Proc
   std::string seen;
   for (size_t at = 0; at < rows.size(); at += kRowsAtOnce) {
     const auto part = rows.subspan(at, std::min(kRowsAtOnce, rows.size() - at));
-    for (const ModelInput& input : read_inputs(part, processor, threads)) {
+    const std::vector<ModelInput> inputs = read_inputs(part, processor, threads);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const ModelInput& input = inputs[i];
+      if (input.tokens() == 0) {
+        size.left_out.push_back(at + i);
+        continue;
+      }
       ++size.rows;
+      size.cut_rows += input.cut ? 1 : 0;
+      for (const RowImage& image : part[i].images) {
+        size.held_bytes += static_cast<int64_t>(image.bytes.size());
+      }
       size.tokens += input.tokens();
       size.image_tokens += input.image_tokens();
       seen.append(reinterpret_cast<const char*>(input.ids.data()),

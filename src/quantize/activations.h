@@ -24,6 +24,9 @@ struct CalibrationSize {
   int64_t rows = 0;
   int64_t tokens = 0;
   int64_t image_tokens = 0;
+  int64_t held_bytes = 0;        // of images that rows hold themselves
+  int64_t cut_rows = 0;          // whose end max_tokens left out
+  std::vector<size_t> left_out;  // rows without tokens; not counted above
   // sha256 over what the model will see of each row: token ids as little-endian int32, 0xFFFFFFFF,
   // the sha256 of every image's patches.
   std::string input_hash;

@@ -2,16 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
-#include "io/mapped_file.h"
+#include "base/numpy_permutation.h"
+#include "quantize/row_source.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr int64_t kMaxFileBytes = int64_t{4} << 30;
 
 void expect_image(const fs::path& path, std::string_view where) {
   std::error_code error;
@@ -22,10 +24,30 @@ void expect_image(const fs::path& path, std::string_view where) {
                           absent ? "not found" : "cannot be examined: " + error.message()));
 }
 
-// Paths of the image parts of all messages, in order.
-std::vector<fs::path> image_paths(const OrderedJson& messages, const fs::path& folder,
-                                  std::string_view where) {
-  std::vector<fs::path> paths;
+RowImage image_of(const OrderedJson& image, const fs::path& folder, std::string_view where) {
+  if (image.is_binary()) {
+    const auto& bytes = image.get_binary();
+    return {fs::path(where), std::string(bytes.begin(), bytes.end())};
+  }
+  if (image.is_object()) {
+    for (const char* key : {"bytes", "path"}) {
+      const auto inner = image.find(key);
+      if (inner != image.end() && !inner->is_null()) return image_of(*inner, folder, where);
+    }
+  }
+  if (!image.is_string()) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: an image part should name its file in \"image\"", where));
+  }
+  RowImage out{.path = folder / fs::path(image.get<std::string>()), .bytes = {}};
+  expect_image(out.path, where);
+  return out;
+}
+
+// Of the image parts of all messages, in order.
+std::vector<RowImage> images_of(const OrderedJson& messages, const fs::path& folder,
+                                std::string_view where) {
+  std::vector<RowImage> images;
   for (const OrderedJson& message : messages) {
     const auto content = message.find("content");
     if (content == message.end() || !content->is_array()) continue;
@@ -35,53 +57,121 @@ std::vector<fs::path> image_paths(const OrderedJson& messages, const fs::path& f
       const bool typed = (type != part.end() && *type == "image") || part.contains("image_url");
       const auto image = part.find("image");
       if (!typed && image == part.end()) continue;
-      if (image == part.end() || !image->is_string()) {
-        throw Error(ErrorCode::bad_input,
-                    fmt::format("{}: an image part should name its file in \"image\"", where));
-      }
-      paths.push_back(folder / fs::path(image->get<std::string>()));
-      expect_image(paths.back(), where);
+      images.push_back(image_of(image == part.end() ? OrderedJson() : *image, folder, where));
     }
   }
-  return paths;
+  return images;
+}
+
+// {"from": "human", "value": ..} as {"role": "user", "content": ..}.
+void rename_members(OrderedJson& messages) {
+  for (OrderedJson& message : messages) {
+    if (!message.is_object()) continue;
+    for (const auto& [old_name, name] : {std::pair("from", "role"), {"value", "content"}}) {
+      if (message.contains(old_name) && !message.contains(name)) message[name] = message[old_name];
+    }
+    const auto role = message.find("role");
+    if (role == message.end()) continue;
+    if (*role == "human") *role = "user";
+    if (*role == "gpt") *role = "assistant";
+  }
 }
 
 }  // namespace
 
+Conversation conversation_of(OrderedJson row, const fs::path& folder, std::string_view where) {
+  Conversation out{.where = std::string(where)};
+  if (row.is_object()) {
+    for (const char* key : {"messages", "conversations"}) {
+      const auto messages = row.find(key);
+      if (messages == row.end() || !messages->is_array() || messages->empty()) continue;
+      rename_members(*messages);
+      out.messages = qwen3_vl::parse_messages(*messages, where);
+      out.images = images_of(*messages, folder, where);
+      return out;
+    }
+    const auto text = row.find("text");
+    if (text != row.end() && text->is_string() && !row.contains("messages")) {
+      out.text = text->get<std::string>();
+      out.max_tokens = kTextTokens;
+      return out;
+    }
+  }
+  throw Error(ErrorCode::bad_input,
+              fmt::format("{}: expected an object with a list \"messages\", or with a string "
+                          "\"text\"",
+                          where));
+}
+
 Conversation parse_conversation(std::string_view line, const fs::path& folder,
                                 std::string_view where) {
-  const OrderedJson row = parse_ordered_json(line, where);
-  const auto messages = row.is_object() ? row.find("messages") : row.end();
-  if (!row.is_object() || messages == row.end() || !messages->is_array() || messages->empty()) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: expected an object with a list \"messages\"", where));
+  return conversation_of(parse_ordered_json(line, where), folder, where);
+}
+
+std::vector<int64_t> share_rows(int64_t rows, std::span<const int64_t> available,
+                                std::span<const double> weights) {
+  std::vector<int64_t> out(available.size(), 0);
+  std::vector<size_t> open(available.size());
+  std::iota(open.begin(), open.end(), size_t{0});
+  // Those that have too few for their share give all they have, until every share can be given.
+  while (!open.empty()) {
+    double sum = 0;
+    for (const size_t i : open) sum += weights[i];
+    const auto share = [&](size_t i) { return static_cast<double>(rows) * weights[i] / sum; };
+    int64_t given = 0;
+    const auto exhausted = std::erase_if(open, [&](size_t i) {
+      if (static_cast<double>(available[i]) > share(i)) return false;
+      given += out[i] = available[i];
+      return true;
+    });
+    if (exhausted == 0) {
+      int64_t left = rows;
+      for (const size_t i : open) left -= out[i] = static_cast<int64_t>(share(i));
+      std::ranges::stable_sort(open, std::greater<>(),
+                               [&](size_t i) { return share(i) - std::floor(share(i)); });
+      for (size_t i = 0; left > 0; --left) ++out[open[i++ % open.size()]];
+      return out;
+    }
+    rows -= given;
   }
-  Conversation out;
-  out.messages = qwen3_vl::parse_messages(*messages, where);
-  out.images = image_paths(*messages, folder, where);
-  out.where = where;
   return out;
 }
 
-std::vector<Conversation> load_calibration(const fs::path& source, int64_t rows) {
-  std::error_code unknown;  // Reading the file will say what is wrong.
-  const fs::path file = fs::is_directory(source, unknown) ? source / "calibration.jsonl" : source;
-  const std::string text = io::read_file(file, kMaxFileBytes);
-  std::vector<Conversation> out;
-  size_t begin = 0;
-  for (int64_t line = 1; begin < text.size(); ++line) {
-    if (rows > 0 && static_cast<int64_t>(out.size()) == rows) break;
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view row(text.data() + begin, end - begin);
-    begin = end + 1;
-    if (row.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    out.push_back(parse_conversation(row, file.parent_path(),
-                                     fmt::format("{} line {}", file.string(), line)));
-  }
-  if (out.empty()) {
+std::vector<Conversation> load_calibration(const QuantizeOptions& options,
+                                           const SourceContext& context) {
+  // Drawn at random, any row can be among them; else no source gives more than all.
+  const int64_t most = options.seed ? 0 : options.rows;
+  std::vector<std::unique_ptr<RowSource>> sources;
+  std::vector<int64_t> available;
+  std::vector<double> weights;
+  for (const CalibrationSource& source : options.calibration) {
+    sources.push_back(open_row_source(source.path, most, context));
+    available.push_back(sources.back()->rows());
+    weights.push_back(source.weight);
+    if (available.back() > 0) continue;
     throw Error(ErrorCode::bad_input,
-                fmt::format("{}: no calibration rows; expected one JSON conversation per line",
-                            file.string()));
+                fmt::format("{}: no calibration rows; expected {}", sources.back()->name(),
+                            sources.back()->expected()));
+  }
+  const std::vector<int64_t> counts =
+      options.rows > 0 ? share_rows(options.rows, available, weights) : available;
+  std::vector<Conversation> out;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    std::vector<int64_t> order(static_cast<size_t>(counts[i]));
+    std::iota(order.begin(), order.end(), 0);
+    if (options.seed) {
+      const std::vector<int64_t> all = numpy_permutation(*options.seed, available[i]);
+      order.assign(all.begin(), all.begin() + counts[i]);
+    }
+    std::vector<int64_t> ascending = order;
+    std::ranges::sort(ascending);
+    std::vector<Conversation> rows = sources[i]->read(ascending);
+    for (const int64_t number : order) {
+      Conversation& row = rows[static_cast<size_t>(std::ranges::lower_bound(ascending, number) -
+                                                   ascending.begin())];
+      if (options.calibration_tokens > 0) row.max_tokens = options.calibration_tokens;
+      out.push_back(std::move(row));
+    }
   }
   return out;
 }
@@ -89,10 +179,18 @@ std::vector<Conversation> load_calibration(const fs::path& source, int64_t rows)
 qwen3_vl::ModelInput model_input(const Conversation& row, const qwen3_vl::Processor& processor) {
   try {
     std::vector<qwen3_vl::Patches> images;
-    for (const fs::path& path : row.images) images.push_back(processor.read_image(path));
+    for (const RowImage& image : row.images) {
+      images.push_back(
+          image.bytes.empty()
+              ? processor.read_image(image.path)
+              : processor.read_image(std::as_bytes(std::span(image.bytes)), image.path.string()));
+    }
     const std::string prompt =
-        qwen3_vl::render_chat(row.messages, {.add_generation_prompt = row.answer.has_value()});
-    return processor.prepare(prompt, std::move(images), row.answer.value_or(""));
+        row.messages.empty()
+            ? row.text
+            : qwen3_vl::render_chat(row.messages,
+                                    {.add_generation_prompt = row.answer.has_value()});
+    return processor.prepare(prompt, std::move(images), row.answer.value_or(""), row.max_tokens);
   } catch (const Error& e) {
     throw Error(e.code(), fmt::format("{}: {}", row.where, e.what()));
   }

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <ranges>
 
 #include "base/process_memory.h"
 #include "io/atomic_file.h"
@@ -16,6 +18,7 @@
 #include "io/fingerprint.h"
 #include "quantize/activations.h"
 #include "quantize/block_quantizer.h"
+#include "quantize/image_answers.h"
 #include "quantize/journal.h"
 #include "quantize/recipe.h"
 #include "squint/error.h"
@@ -59,6 +62,16 @@ void check_fraction(std::string_view what, double value) {
 }
 
 void check_calibration(const QuantizeOptions& options) {
+  for (const CalibrationSource& source : options.calibration) {
+    if (!(source.weight > 0) || !std::isfinite(source.weight)) {
+      throw Error(ErrorCode::usage, fmt::format("{}: expected a weight above 0, found {}",
+                                                source.path.string(), source.weight));
+    }
+    if (options.rows == 0 && source.weight != options.calibration[0].weight) {
+      throw Error(ErrorCode::usage,
+                  "weights say how rows are shared; say how many rows there should be");
+    }
+  }
   if (!options.calibration.empty()) return;
   if (options.method != QuantizeMethod::rtn) {
     throw Error(ErrorCode::usage,
@@ -84,6 +97,11 @@ void check_options(const QuantizeOptions& options) {
   if (options.rows < 0) {
     throw Error(ErrorCode::usage,
                 fmt::format("rows: expected 0 (all) or more, found {}", options.rows));
+  }
+  if (options.calibration_tokens < 0) {
+    throw Error(ErrorCode::usage, fmt::format("calibration tokens: expected 0 (any) or more, found "
+                                              "{}",
+                                              options.calibration_tokens));
   }
   check_calibration(options);
   check_fraction("dampening", options.dampening);
@@ -123,11 +141,12 @@ class Run {
   QuantizeReport run() {
     check_model();
     book("checking the model");
-    if (!options_.calibration.empty()) {
-      rows_ = load_calibration(options_.calibration, options_.rows);
-    }
+    ImageAnswers answers(fs::path(options_.output).concat(".answers.jsonl"), checkpoint_,
+                         options_.read_image);
+    if (!options_.calibration.empty()) load_rows(answers);
     const CalibrationSize size = measure(rows_, processor_, cx_.backend.host_threads(),
                                          [this](int64_t) { stop_if_asked(); });
+    drop_rows(size.left_out);
     describe(size);
     const Journal journal(options_.output, identity());
     book("calibration rows");
@@ -138,10 +157,35 @@ class Run {
     const std::vector<io::NamedTensor> replaced = quantize_layers(journal);
     write(replaced);
     journal.remove();
+    answers.remove();
     return std::move(report_);
   }
 
  private:
+  void load_rows(ImageAnswers& answers) {
+    const auto read = [&](const fs::path& image, int64_t done, int64_t total) {
+      if (options_.on_progress) options_.on_progress({"reading images", done, total, elapsed()});
+      return answers.read(image);
+    };
+    SourceContext context{.tokenizer = processor_.tokenizer(),
+                          .max_tokens = options_.calibration_tokens};
+    if (options_.read_image) context.read_image = read;
+    rows_ = load_calibration(options_, context);
+    answers.save();
+  }
+
+  void drop_rows(const std::vector<size_t>& numbers) {
+    for (const size_t number : numbers | std::views::reverse) {
+      rows_.erase(rows_.begin() + static_cast<int64_t>(number));
+    }
+    if (!rows_.empty() || numbers.empty()) return;
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{}: all {} calibration rows are empty or begin with an image of more "
+                            "than {} tokens; allow longer rows",
+                            options_.calibration[0].path.string(), numbers.size(),
+                            options_.calibration_tokens));
+  }
+
   void check_model() {
     if (weights_.quantization()) {
       throw Error(ErrorCode::bad_input,
@@ -211,6 +255,8 @@ class Run {
     QuantizePlan plan{.rows = size.rows,
                       .tokens = size.tokens,
                       .image_tokens = size.image_tokens,
+                      .cut_rows = size.cut_rows,
+                      .left_out_rows = static_cast<int64_t>(size.left_out.size()),
                       .layers = c.layers,
                       .resumed_layers = journal.finished(c.layers)};
     const auto taps = static_cast<int64_t>(config_.vision.deepstack_blocks.size());
@@ -234,7 +280,8 @@ class Run {
       const int64_t n = std::max({c.hidden, q, c.intermediate});
       plan.statistics_bytes += PairStatistics::bytes(n) + n * n * 24 + largest * 24;
     }
-    plan.peak_bytes = plan.activation_bytes + plan.block_bytes + plan.statistics_bytes;
+    plan.peak_bytes =
+        size.held_bytes + plan.activation_bytes + plan.block_bytes + plan.statistics_bytes;
     const int64_t quantized = weights * c.layers;
     const int64_t columns = plan_.scheme.group_size == 0 ? c.hidden : plan_.scheme.group_size;
     const int64_t packed = quantized * options_.bits / 8 + 2 * (quantized / columns);

@@ -28,6 +28,23 @@ std::string gptq_head(const QuantizeOptions& options) {
                      options.rounds, options.propagation, options.image_weight, options.dampening);
 }
 
+// Which rows the run saw, where it was not simply all.
+std::string calibration_comment(const QuantizeOptions& options) {
+  if (options.calibration.empty()) return "";
+  std::string text;
+  if (options.rows > 0) text += fmt::format(", rows {}", options.rows);
+  if (options.rows > 0 && options.calibration.size() > 1) {
+    text += ", weights";
+    for (const CalibrationSource& source : options.calibration) {
+      text += fmt::format(" {}", source.weight);
+    }
+  }
+  if (options.seed) text += fmt::format(", seed {}", *options.seed);
+  if (options.calibration_tokens > 0)
+    text += fmt::format(", tokens {}", options.calibration_tokens);
+  return text.empty() ? "" : "# squint: calibration " + text.substr(2) + "\n";
+}
+
 }  // namespace
 
 std::string_view observer_in_files(RangeObserver observer) {
@@ -41,8 +58,9 @@ std::string recipe_yaml(const QuantizeOptions& options) {
       options.method == QuantizeMethod::awq || options.method == QuantizeMethod::awq_gptq;
   const bool feedback =
       options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
-  return fmt::format(
-      R"(default_stage:
+  return calibration_comment(options) +
+         fmt::format(
+             R"(default_stage:
   default_modifiers:
 {}{}      config_groups:
         group_0:
@@ -57,10 +75,10 @@ std::string recipe_yaml(const QuantizeOptions& options) {
             observer: {}
       ignore: ['re:.*lm_head', 're:.*visual.*']
 )",
-      smooth ? kAwq : "", feedback ? gptq_head(options) : "    QuantizationModifier:\n",
-      options.bits, options.symmetric, channel ? -1 : options.group_size,
-      channel ? "channel" : "group",
-      observer_in_files(options.observer.value_or(RangeObserver::mse)));
+             smooth ? kAwq : "", feedback ? gptq_head(options) : "    QuantizationModifier:\n",
+             options.bits, options.symmetric, channel ? -1 : options.group_size,
+             channel ? "channel" : "group",
+             observer_in_files(options.observer.value_or(RangeObserver::mse)));
 }
 
 }  // namespace squint::quantize

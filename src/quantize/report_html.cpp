@@ -289,6 +289,19 @@ std::string time(const QuantizeReport& r) {
   return out + "</div>\n</section>\n";
 }
 
+std::string calibration_text(const QuantizeReport& r) {
+  if (r.plan.rows == 0) return "none";
+  std::string out;
+  for (const CalibrationSource& source : r.options.calibration) {
+    out += escaped(source.path.string()) + "<br/>";
+  }
+  out += fmt::format("{} rows, {} tokens, {} of them of images", count_text(r.plan.rows),
+                     count_text(r.plan.tokens), count_text(r.plan.image_tokens));
+  if (r.plan.cut_rows > 0) out += fmt::format(", {} rows cut short", r.plan.cut_rows);
+  if (r.plan.left_out_rows > 0) out += fmt::format(", {} rows left out", r.plan.left_out_rows);
+  return out;
+}
+
 std::string what_ran(const QuantizeReport& r) {
   const QuantizeOptions& o = r.options;
   std::string out = "<section id=\"run\">\n<h2>What ran</h2>\n<dl>\n";
@@ -303,12 +316,7 @@ std::string what_ran(const QuantizeReport& r) {
     out += fact("Feedback", fmt::format("dampening {}, rounds {}, propagation {}, image weight {}",
                                         o.dampening, o.rounds, o.propagation, o.image_weight));
   }
-  out += fact("Calibration",
-              r.plan.rows == 0
-                  ? "none"
-                  : fmt::format("{}: {} rows, {} tokens, {} of them of images",
-                                escaped(o.calibration.string()), count_text(r.plan.rows),
-                                count_text(r.plan.tokens), count_text(r.plan.image_tokens)));
+  out += fact("Calibration", calibration_text(r));
   return out + "</dl>\n<details><summary>recipe.yaml</summary>\n<pre>" + escaped(r.recipe) +
          "</pre></details>\n</section>\n";
 }

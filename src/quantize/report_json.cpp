@@ -76,8 +76,12 @@ OrderedJson run_json(const QuantizeReport& report) {
   for (const RunReport::Phase& p : run.phases) {
     phases.push_back({{"phase", p.name}, {"seconds", p.seconds}});
   }
+  OrderedJson calibration = OrderedJson::array();
+  for (const CalibrationSource& source : report.options.calibration) {
+    calibration.push_back({{"path", source.path.string()}, {"weight", source.weight}});
+  }
   return {{"model", report.options.model.string()},
-          {"calibration", report.options.calibration.string()},
+          {"calibration", calibration},
           {"output", report.options.output.string()},
           {"finished", run.finished},
           {"backend", run.backend},
@@ -110,6 +114,8 @@ std::string QuantizeReport::to_json() const {
     json["calibration"] = {{"rows", plan.rows},
                            {"tokens", plan.tokens},
                            {"image_tokens", plan.image_tokens},
+                           {"cut_rows", plan.cut_rows},
+                           {"left_out_rows", plan.left_out_rows},
                            {"sha256", calibration_hash}};
   }
   json["size"] = {{"source_bytes", source_bytes},

@@ -18,8 +18,7 @@ TEST(NumpyPermutationTest, GivesNumpysNumbers) {
   EXPECT_EQ(head(small, 10), (Numbers{168, 26, 239, 179, 245, 227, 128, 3, 210, 38}));
   EXPECT_EQ(tail(small, 3), (Numbers{193, 205, 136}));
   const Numbers large = numpy_permutation(42, 10000);
-  EXPECT_EQ(head(large, 10),
-            (Numbers{8132, 8268, 719, 8237, 4555, 6651, 5650, 9034, 1260, 644}));
+  EXPECT_EQ(head(large, 10), (Numbers{8132, 8268, 719, 8237, 4555, 6651, 5650, 9034, 1260, 644}));
   EXPECT_EQ(tail(large, 3), (Numbers{5668, 5729, 9864}));
   EXPECT_EQ(head(numpy_permutation(42, 31783), 4), (Numbers{15858, 12361, 29672, 18088}));
   EXPECT_EQ(numpy_permutation(0u, 8), (Numbers{2, 4, 3, 6, 5, 0, 1, 7}));

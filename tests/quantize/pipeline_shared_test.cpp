@@ -33,7 +33,7 @@ TEST(SharedQuantize, PlainRoundingDivergesAsTheReferences) {
 TEST(SharedQuantize, AwqIsNoWorseThanTheReferences) {
   const auto shared = test::shared_data();
   if (!shared) GTEST_SKIP() << test::kNoShared;
-  const Divergence d = quantize_and_compare({.calibration = *shared / "calibration"}, *shared);
+  const Divergence d = quantize_and_compare({.calibration = {{*shared / "calibration"}}}, *shared);
   EXPECT_LE(d.kl, 0.0052);
   EXPECT_GE(d.top1, 0.987);
 }

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 QuantizeOptions options_for(const fs::path& output) {
   return {.model = test::repo_dir() / "models/reader",
           .output = output,
-          .calibration = test::repo_dir() / "data/calibration",
+          .calibration = {{test::repo_dir() / "data/calibration"}},
           .rows = 6};
 }
 

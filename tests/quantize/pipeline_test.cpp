@@ -38,7 +38,7 @@ class TinyQuantization : public ::testing::Test {
   QuantizeOptions options(const std::string& output) {
     return {.model = dir_.path() / "model",
             .output = dir_.path() / output,
-            .calibration = dir_.path() / "calibration.jsonl",
+            .calibration = {{dir_.path() / "calibration.jsonl"}},
             .on_plan = [this](const QuantizePlan& plan) { plan_ = plan; }};
   }
   void quantize(const QuantizeOptions& options) { quantize_checkpoint(options, *backend_); }

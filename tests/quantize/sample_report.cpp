@@ -38,7 +38,7 @@ QuantizeReport sample_report(int64_t layers) {
   QuantizeReport report;
   report.options = {.model = "models/Qwen3-VL-8B-Instruct",
                     .output = "out/Qwen3-VL-8B-Instruct-W4A16",
-                    .calibration = "data/calibration",
+                    .calibration = {{"data/calibration"}, {"scans", 0.5}},
                     .method = QuantizeMethod::awq_gptq,
                     .observer = RangeObserver::imatrix};
   report.plan = {.rows = 400,

@@ -33,6 +33,7 @@ struct SchemaElement {
   int64_t children = 0;
   bool is_list = false;
   bool is_map = false;
+  bool is_text = false;
 };
 
 SchemaElement read_schema_element(ThriftReader& reader) {
@@ -56,6 +57,7 @@ SchemaElement read_schema_element(ThriftReader& reader) {
         break;
       case 6: {
         const int converted = reader.int32(type);
+        e.is_text = e.is_text || converted == 0;
         e.is_map = e.is_map || converted == 1 || converted == 2;
         e.is_list = e.is_list || converted == 3;
         break;
@@ -63,6 +65,7 @@ SchemaElement read_schema_element(ThriftReader& reader) {
       case 10:  // The union of logical types: the field's number is the type.
         reader.expect(type, Type::structure);
         reader.read_struct([&](int logical, Type t) {
+          e.is_text = e.is_text || logical == 1;
           e.is_map = e.is_map || logical == 2;
           e.is_list = e.is_list || logical == 3;
           reader.skip(t);
@@ -116,6 +119,7 @@ class SchemaBuilder {
     out.leaf = leaves_++;
     out.type = static_cast<PhysicalType>(*e.type);
     out.type_length = e.type_length;
+    out.is_text = e.is_text;
     if (out.type == PhysicalType::fixed_byte_array && out.type_length <= 0) {
       fail(where_, fmt::format("column \"{}\" has values of {} bytes", e.name, out.type_length));
     }

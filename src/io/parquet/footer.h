@@ -37,6 +37,7 @@ struct Node {
   // Of leaves:
   PhysicalType type = PhysicalType::byte_array;
   int64_t type_length = 0;  // of fixed_byte_array
+  bool is_text = false;     // UTF-8, as the writer says
   std::vector<Node> children;
 
   bool is_leaf() const { return leaf >= 0; }

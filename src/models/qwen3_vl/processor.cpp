@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "image/decode.h"
@@ -84,7 +85,7 @@ Patches Processor::read_image(const std::filesystem::path& file) const {
 }
 
 ModelInput Processor::prepare(std::string_view prompt, std::vector<Patches> images,
-                              std::string_view answer) const {
+                              std::string_view answer, int64_t max_tokens) const {
   ModelInput input;
   const int64_t merge = config_.vision.merge_size;
   std::vector<int32_t> ids = tokenizer_.encode(prompt);
@@ -111,6 +112,8 @@ ModelInput Processor::prepare(std::string_view prompt, std::vector<Patches> imag
                             "itself contain <|image_pad|>?",
                             input.runs.size(), images.size()));
   }
+  input.images = std::move(images);
+  if (max_tokens > 0 && input.tokens() > max_tokens) cut(input, max_tokens);
   if (input.tokens() > config_.text.max_positions) {
     throw Error(
         ErrorCode::bad_input,
@@ -118,9 +121,25 @@ ModelInput Processor::prepare(std::string_view prompt, std::vector<Patches> imag
                     "{}: use smaller images or fewer",
                     input.tokens(), input.image_tokens(), config_.text.max_positions));
   }
-  input.images = std::move(images);
   input.positions = prompt_positions(input.tokens(), input.runs, merge);
   return input;
+}
+
+void Processor::cut(ModelInput& input, int64_t max_tokens) const {
+  input.cut = true;
+  constexpr int64_t kTurnHead = 3;  // <|im_start|>user↵
+  int64_t end = max_tokens;
+  size_t kept = 0;
+  // <|vision_start|> and <|vision_end|> go with their image.
+  for (; kept < input.runs.size(); ++kept) {
+    const ImageRun& run = input.runs[kept];
+    if (run.begin + run.tokens + 1 <= max_tokens) continue;
+    end = run.begin - 1 <= kTurnHead ? 0 : std::min(max_tokens, run.begin - 1);
+    break;
+  }
+  input.ids.resize(static_cast<size_t>(end));
+  input.runs.resize(kept);
+  input.images.resize(kept);
 }
 
 }  // namespace squint::qwen3_vl

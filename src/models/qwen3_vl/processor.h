@@ -22,6 +22,7 @@ struct ModelInput {
   std::vector<ImageRun> runs;   // one per image, ascending
   std::vector<Patches> images;  // the same order
   PromptPositions positions;
+  bool cut = false;  // its end was left out
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
   int64_t image_tokens() const;
@@ -42,11 +43,15 @@ class Processor {
 
   // `prompt` holds one <|image_pad|> per image. `answer` follows as tokens of its own: as when it
   // is generated, none of them reaches back into the prompt. Error(bad_input) where the numbers
-  // differ or all of it is longer than the model's positions.
+  // differ or all of it is longer than the model's positions. Cut behind max_tokens, unless that is
+  // 0, and before an image that does not fit as a whole: where the conversation begins with that
+  // image, nothing is left.
   ModelInput prepare(std::string_view prompt, std::vector<Patches> images,
-                     std::string_view answer = {}) const;
+                     std::string_view answer = {}, int64_t max_tokens = 0) const;
 
  private:
+  void cut(ModelInput& input, int64_t max_tokens) const;
+
   Config config_;
   text::Tokenizer tokenizer_;
   ImageProcessorConfig image_config_;
