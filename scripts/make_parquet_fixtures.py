@@ -93,6 +93,11 @@ def main():
         few = name in ("brotli", "split")
         pq.write_table(table.slice(0, 2).select(["id", "name"]) if few else table, ROOT / f"{name}.parquet",
                        row_group_size=12, write_statistics=False, store_schema=False, **options)
+    chats = [{"messages": [{"content": f"spell {w}", "role": "user"},
+                           {"content": " ".join(w), "role": "assistant"}]}
+             for w in ("one", "two", "three", "four", "five", "six")]
+    pq.write_table(pa.Table.from_pylist(chats), ROOT / "chats.parquet", write_statistics=False,
+                   store_schema=False)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,8 @@ std::string ImageAnswers::ask(const fs::path& image) {
 
 void ImageAnswers::save() {
   if (saved_) return;
+  std::error_code error;  // Writing says what is wrong.
+  fs::create_directories(file_.parent_path(), error);
   io::write_file_atomically(file_, lines_);
   saved_ = true;
   last_save_ = Clock::now();

@@ -2,7 +2,7 @@
 //
 // Answers are kept in a file of JSON lines, {"model": .., "prompt": .., "image": .., "answer": ..},
 // image and model by their fingerprints: an interrupted run goes on where it was. The file appears
-// whole or not at all, about every second.
+// whole or not at all, with the first new answer and then about every second.
 #pragma once
 
 #include <chrono>
@@ -41,7 +41,7 @@ class ImageAnswers {
   std::string lines_;                           // the file
   std::map<std::string, std::string> answers_;  // by sha256 of the image
   bool saved_ = true;
-  Clock::time_point last_save_ = Clock::now();
+  Clock::time_point last_save_{};
 };
 
 }  // namespace squint::quantize

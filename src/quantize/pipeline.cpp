@@ -164,7 +164,10 @@ class Run {
  private:
   void load_rows(ImageAnswers& answers) {
     const auto read = [&](const fs::path& image, int64_t done, int64_t total) {
-      if (options_.on_progress) options_.on_progress({"reading images", done, total, elapsed()});
+      if (options_.on_progress) {
+        options_.on_progress(
+            {fmt::format("image {} of {}", done + 1, total), done, total, elapsed()});
+      }
       return answers.read(image);
     };
     SourceContext context{.tokenizer = processor_.tokenizer(),

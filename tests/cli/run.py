@@ -112,6 +112,7 @@ class Case:
             "MODEL": str(repo / "models/reader"),
             "CALIBRATION": str(repo / "data/calibration"),
             "BENCHMARK": str(repo / "data/synthocr"),
+            "DATA": str(repo / "tests/data"),
             "BREAK": str(repo / "tests/cli/break_checkpoint.py"),
             "MAKE_PNG": str(repo / "tests/cli/make_png.py"),
         }

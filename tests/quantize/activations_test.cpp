@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <string>
@@ -14,6 +15,7 @@
 namespace squint::quantize {
 namespace {
 
+namespace fs = std::filesystem;
 using test::error_of;
 
 class MeasureTest : public ::testing::Test {
@@ -77,6 +79,69 @@ TEST_F(MeasureTest, HashTellsPixelsApart) {
   ASSERT_GT(a.image_tokens, 0);
   EXPECT_NE(a.input_hash, b.input_hash);
   EXPECT_EQ(a.input_hash, of({image_row(test::read_text(data / "q95.jpg"))}).input_hash);
+}
+
+// At every length, a row is the start of the whole one, with whole images.
+TEST_F(MeasureTest, RowsAreCutNeverInsideAnImage) {
+  fs::copy_file(test::repo_dir() / "tests/data/images/rgb.png", dir_.path() / "a.png");
+  const io::Checkpoint checkpoint = io::Checkpoint::open(dir_.path());
+  const qwen3_vl::Processor processor(checkpoint,
+                                      qwen3_vl::parse_config(checkpoint.config(), "config.json"));
+  const auto id = [&](const char* token) { return *processor.tokenizer().token_id(token); };
+  for (const bool image_first : {false, true}) {
+    Conversation row = parse_conversation(
+        std::string(R"({"messages": [{"role": "user", "content": [)") +
+            (image_first ? "" : R"({"type": "text", "text": "what is this?"},)") +
+            R"({"image": "a.png"}, {"type": "text", "text": "and"}, {"image": "a.png"}]}]})",
+        dir_.path(), "row");
+    const qwen3_vl::ModelInput whole = model_input(row, processor);
+    EXPECT_FALSE(whole.cut);
+    ASSERT_EQ(whole.runs.size(), 2u);
+    std::vector<size_t> images_seen;
+    for (row.max_tokens = 1; row.max_tokens <= whole.tokens(); ++row.max_tokens) {
+      const qwen3_vl::ModelInput input = model_input(row, processor);
+      EXPECT_LE(input.tokens(), row.max_tokens);
+      EXPECT_EQ(input.cut, row.max_tokens < whole.tokens());
+      EXPECT_TRUE(std::equal(input.ids.begin(), input.ids.end(), whole.ids.begin()));
+      EXPECT_EQ(input.positions.tokens.size(), input.ids.size());
+      EXPECT_EQ(input.images.size(), input.runs.size());
+      EXPECT_EQ(std::ranges::count(input.ids, id("<|image_pad|>")), input.image_tokens());
+      EXPECT_EQ(std::ranges::count(input.ids, id("<|vision_start|>")),
+                std::ranges::count(input.ids, id("<|vision_end|>")));
+      images_seen.push_back(input.runs.size());
+      if (input.runs.empty()) {
+        EXPECT_EQ(input.tokens() == 0, image_first);
+      }
+    }
+    EXPECT_TRUE(std::ranges::is_sorted(images_seen));
+    EXPECT_EQ(std::ranges::count(images_seen, 0u), whole.runs[0].begin + whole.runs[0].tokens);
+    EXPECT_EQ(images_seen.back(), 2u);
+  }
+}
+
+TEST_F(MeasureTest, RowsWithoutTokensAreLeftOut) {
+  std::vector<Conversation> rows = {
+      row("hello"), row("hello"),
+      image_row(test::read_text(test::repo_dir() / "tests/data/images/rgb.png")),
+      parse_conversation(R"({"text": ""})", dir_.path(), "row")};
+  rows[1].max_tokens = 4;
+  rows[2].max_tokens = 5;
+  const CalibrationSize size = of(rows);
+  EXPECT_EQ(size.left_out, (std::vector<size_t>{2, 3}));
+  EXPECT_EQ(size.rows, 2);
+  EXPECT_EQ(size.cut_rows, 1);
+  EXPECT_EQ(size.image_tokens, 0);
+}
+
+TEST_F(MeasureTest, ImagesCanBeHeldByTheRow) {
+  const std::string png = test::read_text(test::repo_dir() / "tests/data/images/rgb.png");
+  Conversation held = image_row(png);
+  const CalibrationSize file = of({held});
+  held.images[0] = {"somewhere", png};
+  const CalibrationSize bytes = of({held});
+  EXPECT_EQ(bytes.input_hash, file.input_hash);
+  EXPECT_EQ(bytes.held_bytes, static_cast<int64_t>(png.size()));
+  EXPECT_EQ(file.held_bytes, 0);
 }
 
 }  // namespace

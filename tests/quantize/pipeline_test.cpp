@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -125,6 +126,72 @@ TEST_F(TinyQuantization, LayersOfOtherPixelsAreNotContinued) {
   EXPECT_EQ(plan_.resumed_layers, 0);
   quantize(options("fresh"));
   EXPECT_EQ(weights("out"), weights("fresh"));
+}
+
+TEST_F(TinyQuantization, LayersOfAnotherSampleAreNotContinued) {
+  const std::vector<std::function<void(QuantizeOptions&)>> changes = {
+      [](QuantizeOptions& o) { o.seed = 3; },
+      [](QuantizeOptions& o) { o.rows = 1; },
+      [](QuantizeOptions& o) { o.calibration_tokens = 500; },
+      [](QuantizeOptions& o) { o.calibration.push_back(o.calibration[0]); },
+  };
+  for (const auto& change : changes) {
+    interrupt(options("out"), 1);
+    QuantizeOptions o = options("out");
+    change(o);
+    quantize(o);
+    EXPECT_EQ(plan_.resumed_layers, 0);
+    fs::remove_all(o.output);
+  }
+}
+
+TEST_F(TinyQuantization, AnswersAboutImagesAreAskedOnce) {
+  int asked = 0;
+  const auto with_images = [&](const std::string& output) {
+    QuantizeOptions o = options(output);
+    fs::create_directories(dir_.path() / "scans");
+    fs::copy_file(dir_.path() / "a.png", dir_.path() / "scans/b.png",
+                  fs::copy_options::overwrite_existing);
+    o.calibration.push_back({dir_.path() / "scans"});
+    o.read_image = [&](const fs::path& image, const std::string& prompt) {
+      EXPECT_EQ(image.filename(), "b.png");
+      EXPECT_EQ(prompt, kReadingPrompt);
+      return "answer " + std::to_string(++asked);
+    };
+    return o;
+  };
+  quantize(with_images("undisturbed"));
+  EXPECT_EQ(plan_.rows, 3);
+  EXPECT_EQ(asked, 1);
+  asked = 0;
+  interrupt(with_images("out"), 5);
+  EXPECT_TRUE(fs::exists(dir_.path() / "out.answers.jsonl"));
+  quantize(with_images("out"));
+  EXPECT_EQ(asked, 1);
+  EXPECT_GT(plan_.resumed_layers, 0);
+  EXPECT_EQ(weights("out"), weights("undisturbed"));
+  EXPECT_FALSE(fs::exists(dir_.path() / "out.answers.jsonl"));
+}
+
+TEST_F(TinyQuantization, SamplesThatCannotBeAreRefused) {
+  const auto refuse = [&](ErrorCode code, const std::string& part,
+                          const std::function<void(QuantizeOptions&)>& change) {
+    QuantizeOptions o = options("out");
+    change(o);
+    EXPECT_TRUE(says(error_of(code, [&] { quantize(o); }), part));
+    EXPECT_FALSE(fs::exists(journal("out")));
+  };
+  refuse(ErrorCode::usage, "expected a weight above 0",
+         [](QuantizeOptions& o) { o.calibration[0].weight = 0; });
+  refuse(ErrorCode::usage, "say how many rows",
+         [](QuantizeOptions& o) { o.calibration.push_back({.path = "b", .weight = 2}); });
+  refuse(ErrorCode::usage, "calibration tokens",
+         [](QuantizeOptions& o) { o.calibration_tokens = -1; });
+  refuse(ErrorCode::usage, "a model that reads them",
+         [this](QuantizeOptions& o) { o.calibration = {{dir_.path() / "a.png"}}; });
+  // The first row begins with an image of more tokens.
+  refuse(ErrorCode::bad_input, "all 1 calibration rows are empty or begin with an image",
+         [](QuantizeOptions& o) { o.rows = 1, o.calibration_tokens = 9; });
 }
 
 TEST_F(TinyQuantization, ErrorsThatAreNoNumbersAreRefused) {
