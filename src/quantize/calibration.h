@@ -49,6 +49,7 @@ struct SourceContext {
   // What a model reads in an image, of which `done` of `total` have been read.
   std::function<std::string(const std::filesystem::path& image, int64_t done, int64_t total)>
       read_image;
+  std::function<void()> on_row = [] {};  // now and then; may throw to stop
 };
 
 inline constexpr int64_t kTextTokens = 512;

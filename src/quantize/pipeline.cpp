@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -63,8 +62,9 @@ void check_fraction(std::string_view what, double value) {
 
 void check_calibration(const QuantizeOptions& options) {
   for (const CalibrationSource& source : options.calibration) {
-    if (!(source.weight > 0) || !std::isfinite(source.weight)) {
-      throw Error(ErrorCode::usage, fmt::format("{}: expected a weight above 0, found {}",
+    if (!(source.weight > 0 && source.weight <= 1e9)) {
+      throw Error(ErrorCode::usage, fmt::format("{}: expected a weight above 0, at most 1e9, found "
+                                                "{}",
                                                 source.path.string(), source.weight));
     }
     if (options.rows == 0 && source.weight != options.calibration[0].weight) {
@@ -171,7 +171,9 @@ class Run {
       return answers.read(image);
     };
     SourceContext context{.tokenizer = processor_.tokenizer(),
-                          .max_tokens = options_.calibration_tokens};
+                          .max_tokens = options_.calibration_tokens,
+                          .read_image = {},
+                          .on_row = [this] { stop_if_asked(); }};
     if (options_.read_image) context.read_image = read;
     rows_ = load_calibration(options_, context);
     answers.save();

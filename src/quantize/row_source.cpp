@@ -20,8 +20,9 @@ constexpr std::string_view kWhiteSpace = " \t\r\n\f\v";
 
 class JsonLines final : public RowSource {
  public:
-  JsonLines(const fs::path& file, int64_t most)
+  JsonLines(const fs::path& file, int64_t most, const SourceContext& context)
       : RowSource(file.string()),
+        on_row_(context.on_row),
         folder_(file.parent_path()),
         text_(io::read_file(file, kMaxFileBytes)) {
     size_t begin = 0;
@@ -39,6 +40,7 @@ class JsonLines final : public RowSource {
   std::vector<Conversation> read(std::span<const int64_t> numbers) override {
     std::vector<Conversation> out;
     for (const int64_t number : numbers) {
+      on_row_();
       const Line& line = lines_[static_cast<size_t>(number)];
       out.push_back(
           parse_conversation(line.text, folder_, fmt::format("{} line {}", name(), line.number)));
@@ -52,6 +54,7 @@ class JsonLines final : public RowSource {
     std::string_view text;
   };
 
+  std::function<void()> on_row_;
   fs::path folder_;
   std::string text_;
   std::vector<Line> lines_;
@@ -91,8 +94,11 @@ OrderedJson json_of(const io::ParquetValue& value, bool binary) {
 
 class ParquetTable final : public RowSource {
  public:
-  explicit ParquetTable(const fs::path& file)
-      : RowSource(file.string()), folder_(file.parent_path()), file_(file) {
+  ParquetTable(const fs::path& file, const SourceContext& context)
+      : RowSource(file.string()),
+        on_row_(context.on_row),
+        folder_(file.parent_path()),
+        file_(file) {
     const std::vector<std::string> columns = file_.columns();
     for (const char* column : {"messages", "conversations", "text"}) {
       if (std::ranges::find(columns, column) == columns.end()) continue;
@@ -111,6 +117,7 @@ class ParquetTable final : public RowSource {
     io::ParquetRows rows(file_, {&column_, 1});
     std::vector<Conversation> out;
     for (const int64_t number : numbers) {
+      on_row_();
       OrderedJson row = OrderedJson::object();
       row[std::string(column_)] = json_of(rows.read(number)[0], false);
       out.push_back(
@@ -120,6 +127,7 @@ class ParquetTable final : public RowSource {
   }
 
  private:
+  std::function<void()> on_row_;
   fs::path folder_;
   io::ParquetFile file_;
   std::string_view column_;
@@ -135,6 +143,7 @@ class PlainText final : public RowSource {
     const std::string_view all = text_;
     for (size_t at = text_.starts_with("\xEF\xBB\xBF") ? 3 : 0; at < all.size();) {
       if (most > 0 && rows() == most) break;
+      context.on_row();
       at = all.find_first_not_of(kWhiteSpace, at);
       if (at == all.npos) break;
       const size_t size = first_row_of(all.substr(at), max_tokens_, context.tokenizer);
@@ -261,13 +270,13 @@ std::unique_ptr<RowSource> open_file(const fs::path& file, int64_t most,
                                      const SourceContext& context) {
   switch (kind_of(file)) {
     case Kind::parquet:
-      return std::make_unique<ParquetTable>(file);
+      return std::make_unique<ParquetTable>(file, context);
     case Kind::text:
       return std::make_unique<PlainText>(file, most, context);
     case Kind::image:
       return std::make_unique<Images>(file.string(), std::vector{file}, context);
     default:
-      return std::make_unique<JsonLines>(file, most);
+      return std::make_unique<JsonLines>(file, most, context);
   }
 }
 

@@ -96,6 +96,18 @@ TEST_F(RowSourceTest, OnlyTheFirstRowsOfATextAreCut) {
   EXPECT_EQ(open(dir_.path() / "a.txt", 16, 3)->rows(), 3);
 }
 
+TEST_F(RowSourceTest, CanBeStoppedBetweenRows) {
+  test::write_text(dir_.path() / "a.txt", std::string(1 << 20, 'x'));
+  int rows = 0;
+  error_of(ErrorCode::interrupted, [&] {
+    open_row_source(dir_.path() / "a.txt", 0,
+                    {.tokenizer = tokenizer(), .read_image = {}, .on_row = [&] {
+                       if (++rows == 3) throw Error(ErrorCode::interrupted, "stop");
+                     }});
+  });
+  EXPECT_EQ(rows, 3);
+}
+
 TEST_F(RowSourceTest, WhatIsNoTextIsRefused) {
   for (const std::string& text : {std::string("ab\0c", 4), std::string("ab\xE9 c")}) {
     test::write_text(dir_.path() / "a.txt", text);
