@@ -186,10 +186,9 @@ qwen3_vl::ModelInput model_input(const Conversation& row, const qwen3_vl::Proces
               : processor.read_image(std::as_bytes(std::span(image.bytes)), image.path.string()));
     }
     const std::string prompt =
-        row.messages.empty()
-            ? row.text
-            : qwen3_vl::render_chat(row.messages,
-                                    {.add_generation_prompt = row.answer.has_value()});
+        row.messages.empty() ? row.text
+                             : qwen3_vl::render_chat(
+                                   row.messages, {.add_generation_prompt = row.answer.has_value()});
     return processor.prepare(prompt, std::move(images), row.answer.value_or(""), row.max_tokens);
   } catch (const Error& e) {
     throw Error(e.code(), fmt::format("{}: {}", row.where, e.what()));
