@@ -3,6 +3,7 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/squint)
 install(TARGETS squint EXPORT squintTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS squint_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY data/calibration DESTINATION ${CMAKE_INSTALL_DATADIR}/squint)
 install(DIRECTORY include/squint DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT squintTargets NAMESPACE squint:: DESTINATION ${package_dir})
 configure_package_config_file(cmake/squintConfig.cmake.in squintConfig.cmake

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "command.h"
+#include "default_calibration.h"
 #include "squint/engine.h"
 #include "terminal.h"
 
@@ -21,6 +22,13 @@ namespace {
 struct Options {
   QuantizeOptions quantize;
   std::vector<std::string> calibration;  // PATH or PATH=WEIGHT
+  // What was named beside the preset, or instead of it.
+  QuantizePreset preset = QuantizePreset::balanced;
+  std::optional<QuantizeMethod> method;
+  std::optional<double> dampening;
+  std::optional<int> rounds;
+  std::optional<double> propagation;
+  std::optional<double> image_weight;
   DeviceOptions device;
   bool asymmetric = false;
   bool json = false;
@@ -61,6 +69,28 @@ class Reader {
   std::optional<Engine> engine_;
 };
 
+void choose(const Options& options, QuantizeOptions& q) {
+  const std::optional<RangeObserver> observer = q.observer;
+  apply_preset(options.preset, q);
+  if (observer) q.observer = observer;
+  q.method = options.method.value_or(q.method);
+  q.dampening = options.dampening.value_or(q.dampening);
+  q.rounds = options.rounds.value_or(q.rounds);
+  q.propagation = options.propagation.value_or(q.propagation);
+  q.image_weight = options.image_weight.value_or(q.image_weight);
+  q.symmetric = !options.asymmetric;
+  for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
+  const bool needed = q.method != QuantizeMethod::rtn || q.observer == RangeObserver::imatrix;
+  if (!needed || !q.calibration.empty()) return;
+  if (const auto rows = default_calibration()) {
+    q.calibration = {{.path = *rows}};
+    fmt::print(stderr,
+               "no --calibration: taking squint's own, {}; rows like those the model will meet "
+               "serve better\n",
+               rows->string());
+  }
+}
+
 void print_plan(const QuantizePlan& plan, const QuantizeOptions& options) {
   fmt::print(stderr, "{} calibration rows, {} tokens ({} of images)", plan.rows, plan.tokens,
              plan.image_tokens);
@@ -80,9 +110,8 @@ void print_plan(const QuantizePlan& plan, const QuantizeOptions& options) {
 
 void run(Options& options, const Outcome& outcome) {
   QuantizeOptions& q = options.quantize;
-  q.symmetric = !options.asymmetric;
   q.stop = outcome.stop;
-  for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
+  choose(options, q);
   const BackendPtr backend = options.device.open();
   Reader reader(q.model, *backend, q.stop);
   q.read_image = [&](const std::filesystem::path& image, const std::string& prompt) {
@@ -118,7 +147,8 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
                          "The text layers in 4 bits, as vLLM, SGLang and transformers "
                          "read them");
   command->footer(
-      "Example:\n  squint quantize models/reader --calibration data/calibration -o "
+      "Examples:\n  squint quantize MODEL -o OUT\n"
+      "  squint quantize models/reader --preset best --calibration data/calibration -o "
       "out/reader-w4a16\n\n"
       "Calibration rows are conversations (.jsonl, or .parquet with a column messages), plain\n"
       "text (.txt), or images, which the model then reads itself. Of a folder: calibration.jsonl,\n"
@@ -135,7 +165,8 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->check(refuse_empty);
   command
       ->add_option("--calibration", options->calibration,
-                   "a file or folder of rows; several times for several (rtn needs none)")
+                   "a file or folder of rows; several times for several [rows that come with "
+                   "squint; rtn needs none]")
       ->option_text("PATH[=WEIGHT]")
       ->allow_extra_args(false)
       ->check(refuse_empty);
@@ -147,8 +178,17 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->add_option("--calibration-tokens", q.calibration_tokens,
                    "cut rows at N tokens, never inside an image; 0: text at 512, others never")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--method", q.method, "awq, gptq, both, or rtn: plain rounding")
-      ->option_text("awq+gptq|gptq|awq|rtn [awq]")
+  command
+      ->add_option("--preset", options->preset,
+                   "fast: awq; balanced: awq+gptq; best: the same, with more rounds of descent")
+      ->option_text("fast|balanced|best [balanced]")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, QuantizePreset>{{"fast", QuantizePreset::fast},
+                                                {"balanced", QuantizePreset::balanced},
+                                                {"best", QuantizePreset::best}}));
+  command
+      ->add_option("--method", options->method, "instead: awq, gptq, both, or rtn: plain rounding")
+      ->option_text("awq+gptq|gptq|awq|rtn")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, QuantizeMethod>{{"awq", QuantizeMethod::awq},
                                                 {"gptq", QuantizeMethod::gptq},
@@ -160,18 +200,14 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
           std::map<std::string, RangeObserver>{{"minmax", RangeObserver::minmax},
                                                {"mse", RangeObserver::mse},
                                                {"imatrix", RangeObserver::imatrix}}));
-  command->add_option("--dampening", q.dampening, "gptq: added to the Hessian's diagonal")
-      ->capture_default_str();
-  command->add_option("--rounds", q.rounds, "gptq: rounds of descent after its pass")
-      ->capture_default_str();
-  command
-      ->add_option("--propagation", q.propagation,
-                   "gptq: how much of earlier layers' error to make up for, 0 to 1")
-      ->capture_default_str();
-  command
-      ->add_option("--image-weight", q.image_weight,
-                   "gptq: what an image token counts beside a text token")
-      ->capture_default_str();
+  command->add_option("--dampening", options->dampening,
+                      "gptq: added to the Hessian's diagonal [0.01]");
+  command->add_option("--rounds", options->rounds,
+                      "gptq: rounds of descent after its pass [2; best: 6]");
+  command->add_option("--propagation", options->propagation,
+                      "gptq: how much of earlier layers' error to make up for, 0 to 1 [0.5]");
+  command->add_option("--image-weight", options->image_weight,
+                      "gptq: what an image token counts beside a text token [0.3]");
   command->add_option("--group-size", q.group_size, "columns that share a scale; 0: a whole row")
       ->capture_default_str();
   command->add_option("--bits", q.bits, "4 or 8")

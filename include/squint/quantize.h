@@ -26,6 +26,9 @@ enum class QuantizeMethod : uint8_t {
 // imatrix: error weighted with E[x²] of each column; the range may also grow.
 enum class RangeObserver : uint8_t { minmax, mse, imatrix };
 
+// What a user who names nothing else gets; docs/quality.md has what each costs and brings.
+enum class QuantizePreset : uint8_t { fast, balanced, best };
+
 std::string_view name(QuantizeMethod method);  // "awq+gptq", as on the command line
 std::string_view name(RangeObserver observer);
 
@@ -74,7 +77,7 @@ struct QuantizeOptions {
   std::optional<uint64_t> seed;    // draw rows as NumPy's permutation does, not the first ones
   int64_t calibration_tokens = 0;  // of the longest row; 0: any, plain text in rows of 512
   ReadImage read_image;            // only asked where calibration images have no answers
-  QuantizeMethod method = QuantizeMethod::awq;
+  QuantizeMethod method = QuantizeMethod::awq_gptq;
   std::optional<RangeObserver> observer;  // unless given, mse; imatrix with gptq
   int bits = 4;
   int64_t group_size = 128;  // columns; 0: a scale per row ("channel")
@@ -88,6 +91,9 @@ struct QuantizeOptions {
   std::function<void(const QuantizeProgress&)> on_progress;
   std::stop_token stop;
 };
+
+// Sets how weights are rounded: method, observer and what belongs to the method.
+void apply_preset(QuantizePreset preset, QuantizeOptions& options);
 
 // ‖error of the output‖ / ‖output‖ of one linear layer on the calibration set; plain is what
 // rounding alone, ranges by minmax, would have given. Without calibration, of the weights.

@@ -517,6 +517,16 @@ class Run {
 
 }  // namespace
 
+void apply_preset(QuantizePreset preset, QuantizeOptions& options) {
+  const QuantizeOptions defaults;
+  options.method = preset == QuantizePreset::fast ? QuantizeMethod::awq : QuantizeMethod::awq_gptq;
+  options.observer.reset();
+  options.dampening = defaults.dampening;
+  options.rounds = preset == QuantizePreset::best ? 6 : defaults.rounds;
+  options.propagation = defaults.propagation;
+  options.image_weight = defaults.image_weight;
+}
+
 QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend) {
   // "out", "./out" and "out/" are one folder, with one journal beside it.
   if (options.output.empty()) {

@@ -22,7 +22,8 @@ QuantizeOptions options_for(const fs::path& output) {
   return {.model = test::repo_dir() / "models/reader",
           .output = output,
           .calibration = {{test::repo_dir() / "data/calibration"}},
-          .rows = 6};
+          .rows = 6,
+          .method = QuantizeMethod::awq};
 }
 
 // Of all files, without what the reports say of the run itself.

@@ -40,6 +40,7 @@ class TinyQuantization : public ::testing::Test {
     return {.model = dir_.path() / "model",
             .output = dir_.path() / output,
             .calibration = {{dir_.path() / "calibration.jsonl"}},
+            .method = QuantizeMethod::awq,
             .on_plan = [this](const QuantizePlan& plan) { plan_ = plan; }};
   }
   void quantize(const QuantizeOptions& options) { quantize_checkpoint(options, *backend_); }
