@@ -9,7 +9,6 @@
 #include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <ranges>
 
 #include "base/process_memory.h"
 #include "io/atomic_file.h"
@@ -180,8 +179,8 @@ class Run {
   }
 
   void drop_rows(const std::vector<size_t>& numbers) {
-    for (const size_t number : numbers | std::views::reverse) {
-      rows_.erase(rows_.begin() + static_cast<int64_t>(number));
+    for (size_t i = numbers.size(); i-- > 0;) {
+      rows_.erase(rows_.begin() + static_cast<int64_t>(numbers[i]));
     }
     if (!rows_.empty() || numbers.empty()) return;
     throw Error(ErrorCode::bad_input,
