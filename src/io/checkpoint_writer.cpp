@@ -68,23 +68,23 @@ bool is_side_file(const fs::path& file) {
   });
 }
 
-int64_t total_bytes(std::span<const NamedTensor> tensors) {
+int64_t total_bytes(std::span<const StreamedTensor> tensors) {
   int64_t bytes = 0;
-  for (const NamedTensor& t : tensors) bytes += t.tensor.bytes();
+  for (const StreamedTensor& t : tensors) bytes += t.bytes();
   return bytes;
 }
 
-std::vector<std::vector<NamedTensor>> cut_into_shards(std::span<const NamedTensor> tensors,
-                                                      int64_t max_bytes) {
-  std::vector<std::vector<NamedTensor>> shards(1);
+std::vector<std::vector<StreamedTensor>> cut_into_shards(std::span<const StreamedTensor> tensors,
+                                                         int64_t max_bytes) {
+  std::vector<std::vector<StreamedTensor>> shards(1);
   int64_t bytes = 0;
-  for (const NamedTensor& t : tensors) {
-    if (!shards.back().empty() && bytes + t.tensor.bytes() > max_bytes) {
+  for (const StreamedTensor& t : tensors) {
+    if (!shards.back().empty() && bytes + t.bytes() > max_bytes) {
       shards.emplace_back();
       bytes = 0;
     }
     shards.back().push_back(t);
-    bytes += t.tensor.bytes();
+    bytes += t.bytes();
   }
   return shards;
 }
@@ -164,7 +164,7 @@ CheckpointWriter::~CheckpointWriter() {
   fs::remove_all(working_folder_, ignored);
 }
 
-void CheckpointWriter::add(NamedTensor tensor) { tensors_.push_back(std::move(tensor)); }
+void CheckpointWriter::add(StreamedTensor tensor) { tensors_.push_back(std::move(tensor)); }
 
 void CheckpointWriter::copy_side_files(const fs::path& source_folder) {
   std::error_code error;
@@ -207,19 +207,20 @@ void CheckpointWriter::write_weights(int64_t total_parameters) {
                             final_folder_.string(), needed, available));
   }
   weights_written_ = true;
-  std::ranges::sort(tensors_, {}, &NamedTensor::name);
-  const auto same = std::ranges::adjacent_find(tensors_, {}, &NamedTensor::name);
+  std::ranges::sort(tensors_, {}, &StreamedTensor::name);
+  const auto same = std::ranges::adjacent_find(tensors_, {}, &StreamedTensor::name);
   SQUINT_CHECK(same == tensors_.end());
-  const std::vector<std::vector<NamedTensor>> shards = cut_into_shards(tensors_, max_shard_bytes_);
+  const std::vector<std::vector<StreamedTensor>> shards =
+      cut_into_shards(tensors_, max_shard_bytes_);
   if (shards.size() == 1) {
-    write_safetensors(working_folder_ / kSingleFileName, shards.front());
+    stream_safetensors(working_folder_ / kSingleFileName, shards.front());
     return;
   }
   Json weight_map = Json::object();
   for (size_t i = 0; i < shards.size(); ++i) {
     const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    for (const NamedTensor& t : shards[i]) weight_map[t.name] = name;
-    write_safetensors(working_folder_ / name, shards[i]);
+    for (const StreamedTensor& t : shards[i]) weight_map[t.name] = name;
+    stream_safetensors(working_folder_ / name, shards[i]);
   }
   const Json index = {
       {"metadata", {{"total_parameters", total_parameters}, {"total_size", total_bytes(tensors_)}}},

@@ -9,8 +9,8 @@
 // A writer locks its working folder. One that nobody has locked was left by a killed process: it is
 // emptied and used again.
 //
-// Tensors are held as handles until publish(): those of a mapped file cost no memory. A producer
-// whose results do not fit in memory writes them to files of its own and adds them mapped.
+// Tensors are held as handles until publish(): those of a mapped file cost no memory. What does not
+// fit in memory is streamed, or written to files of its own and added mapped.
 //
 // Error(bad_input): the final folder is not vacant, or another writer is filling it. Error(io): not
 // writable, disk full.
@@ -22,6 +22,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "io/safetensors.h"
@@ -43,7 +44,9 @@ class CheckpointWriter {
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
   // Names must differ.
-  void add(NamedTensor tensor);
+  void add(NamedTensor tensor) { add(streamed(std::move(tensor))); }
+  // Produced once, in publish(), whose caller gets what produce throws.
+  void add(StreamedTensor tensor);
   // Copies the regular files of a checkpoint folder that are neither hidden, nor weights, nor an
   // index, nor already written with write_side_file. Folders inside it are left out.
   void copy_side_files(const std::filesystem::path& source_folder);
@@ -72,7 +75,7 @@ class CheckpointWriter {
   std::unique_ptr<const FolderLock> lock_;  // on the working folder
   bool fills_in_place_ = false;
   int64_t max_shard_bytes_;
-  std::vector<NamedTensor> tensors_;
+  std::vector<StreamedTensor> tensors_;
   std::set<std::string> side_files_;
   bool weights_written_ = false;
   bool published_ = false;

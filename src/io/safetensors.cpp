@@ -213,17 +213,16 @@ int write_rank(DType dtype) {
   return static_cast<int>(std::ranges::find(kOrder, dtype) - kOrder.begin());
 }
 
-std::string build_header(std::span<const NamedTensor> tensors,
+std::string build_header(std::span<const StreamedTensor> tensors,
                          const std::map<std::string, std::string>& metadata) {
   std::string text = "{";
   if (!metadata.empty()) text += fmt::format("\"{}\":{}", kMetadataKey, Json(metadata).dump());
   int64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    const int64_t end = offset + tensor.bytes();
-    text +=
-        fmt::format(R"({}{}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})",
-                    text.size() == 1 ? "" : ",", Json(name).dump(), squint::name(tensor.dtype()),
-                    Json(tensor.shape().dims()).dump(), offset, end);
+  for (const StreamedTensor& t : tensors) {
+    const int64_t end = offset + t.bytes();
+    text += fmt::format(R"({}{}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})",
+                        text.size() == 1 ? "" : ",", Json(t.name).dump(), squint::name(t.dtype),
+                        Json(t.shape.dims()).dump(), offset, end);
     offset = end;
   }
   text += '}';
@@ -278,29 +277,52 @@ const Tensor* SafetensorsFile::find(std::string_view name) const {
   return it == tensors_.end() ? nullptr : &it->second;
 }
 
+StreamedTensor streamed(NamedTensor named) {
+  SQUINT_CHECK(!named.tensor.empty() && named.tensor.device().kind == DeviceKind::cpu);
+  const DType dtype = named.tensor.dtype();
+  const Shape shape = named.tensor.shape();
+  return {.name = std::move(named.name),
+          .dtype = dtype,
+          .shape = shape,
+          .produce = [tensor = std::move(named.tensor)](const StreamedTensor::Sink& sink) {
+            sink({tensor.raw(), static_cast<size_t>(tensor.bytes())});
+          }};
+}
+
 void write_safetensors(const fs::path& path, std::vector<NamedTensor> tensors,
                        const std::map<std::string, std::string>& metadata) {
-  for (const auto& [name, tensor] : tensors) {
-    SQUINT_CHECK(name != kMetadataKey);
-    SQUINT_CHECK(!tensor.empty() && tensor.device().kind == DeviceKind::cpu);
-  }
-  std::ranges::sort(tensors, {}, [](const NamedTensor& t) {
-    return std::tuple(write_rank(t.tensor.dtype()), std::string_view(t.name));
+  std::vector<StreamedTensor> streams;
+  std::ranges::transform(tensors, std::back_inserter(streams),
+                         [](NamedTensor& t) { return streamed(std::move(t)); });
+  stream_safetensors(path, std::move(streams), metadata);
+}
+
+void stream_safetensors(const fs::path& path, std::vector<StreamedTensor> tensors,
+                        const std::map<std::string, std::string>& metadata) {
+  std::ranges::sort(tensors, {}, [](const StreamedTensor& t) {
+    return std::tuple(write_rank(t.dtype), std::string_view(t.name));
   });
   std::set<std::string_view> names;
-  for (const NamedTensor& t : tensors) SQUINT_CHECK(names.insert(t.name).second);
-
+  for (const StreamedTensor& t : tensors) {
+    SQUINT_CHECK(t.name != kMetadataKey && names.insert(t.name).second);
+  }
   const std::string header = build_header(tensors, metadata);
   int64_t total = kLengthBytes + static_cast<int64_t>(header.size());
-  for (const NamedTensor& t : tensors) total += t.tensor.bytes();
+  for (const StreamedTensor& t : tensors) total += t.bytes();
 
   std::array<std::byte, kLengthBytes> length{};
   for (size_t i = 0; i < length.size(); ++i) length[i] = std::byte(header.size() >> (8 * i) & 255);
   AtomicFile file(path, total);
   file.write(length);
   file.write(header);
-  for (const auto& [name, tensor] : tensors) {
-    file.write({tensor.raw(), static_cast<size_t>(tensor.bytes())});
+  for (const StreamedTensor& t : tensors) {
+    int64_t missing = t.bytes();
+    t.produce([&](std::span<const std::byte> bytes) {
+      missing -= static_cast<int64_t>(bytes.size());
+      SQUINT_CHECK(missing >= 0);
+      file.write(bytes);
+    });
+    SQUINT_CHECK(missing == 0);
   }
   file.commit();
 }

@@ -58,10 +58,25 @@ struct NamedTensor {
   Tensor tensor;  // in host memory
 };
 
+// A tensor whose bytes are made while they are written, and which never lies in memory whole.
+struct StreamedTensor {
+  using Sink = std::function<void(std::span<const std::byte>)>;
+
+  std::string name;
+  DType dtype = DType::u8;
+  Shape shape;
+  std::function<void(const Sink& sink)> produce;  // hands all its bytes to the sink, in order
+
+  int64_t bytes() const { return shape.numel() * byte_size(dtype); }
+};
+StreamedTensor streamed(NamedTensor tensor);
+
 // Writes atomically, without copying tensors, and byte for byte what the reference writer would:
 // tensors by descending element type, then by name; header padded with spaces to a multiple of 8.
 // Names must differ. Metadata is written in the order of its keys.
 void write_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+void stream_safetensors(const std::filesystem::path& path, std::vector<StreamedTensor> tensors,
+                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace squint::io

@@ -125,6 +125,62 @@ TEST(CheckpointWriter, TheSameTensorsGiveTheSameBytes) {
   }
 }
 
+StreamedTensor in_pieces(const std::string& name, const Tensor& tensor, size_t piece) {
+  StreamedTensor out = streamed({name, tensor});
+  out.produce = [whole = out.produce, piece](const StreamedTensor::Sink& sink) {
+    whole([&](std::span<const std::byte> bytes) {
+      for (; !bytes.empty(); bytes = bytes.subspan(std::min(piece, bytes.size()))) {
+        sink(bytes.first(std::min(piece, bytes.size())));
+      }
+    });
+  };
+  return out;
+}
+
+TEST(CheckpointWriter, StreamedTensorsAreWrittenLikeThoseInMemory) {
+  const test::TempDir dir;
+  CheckpointWriter held(dir.path() / "held", 80);
+  CheckpointWriter made(dir.path() / "made", 80);
+  for (const auto& [name, size] : {std::pair{"a", 40}, {"b", 40}, {"c", 100}}) {
+    held.add({name, bytes_tensor(size, 7)});
+    made.add(in_pieces(name, bytes_tensor(size, 7), 9));
+  }
+  held.publish(1);
+  made.publish(1);
+  for (const std::string& file : files_in(dir.path() / "held")) {
+    EXPECT_EQ(test::read_text(dir.path() / "held" / file),
+              test::read_text(dir.path() / "made" / file))
+        << file;
+  }
+}
+
+TEST(CheckpointWriter, AStreamThatFailsLeavesNothing) {
+  const test::TempDir dir;
+  const std::string said = error_of(ErrorCode::interrupted, [&] {
+    CheckpointWriter writer(dir.path() / "out");
+    StreamedTensor tensor = streamed({"a", bytes_tensor(40, 1)});
+    tensor.produce = [](const StreamedTensor::Sink& sink) {
+      sink(std::as_bytes(std::span("half")));
+      throw Error(ErrorCode::interrupted, "stopped");
+    };
+    writer.add(std::move(tensor));
+    writer.publish(1);
+  });
+  EXPECT_TRUE(says(said, "stopped"));
+  EXPECT_TRUE(files_in(dir.path()).empty());
+}
+
+TEST(CheckpointWriter, AStreamMustHaveTheBytesItsShapeSays) {
+  for (const size_t bytes : {39, 41}) {
+    const test::TempDir dir;
+    CheckpointWriter writer(dir.path() / "out");
+    StreamedTensor tensor = streamed({"a", bytes_tensor(40, 1)});
+    tensor.produce = [&](const StreamedTensor::Sink& sink) { sink(std::vector<std::byte>(bytes)); };
+    writer.add(std::move(tensor));
+    EXPECT_THROW(writer.publish(1), InternalError) << bytes;
+  }
+}
+
 TEST(CheckpointWriter, CopiesEveryFileThatIsNeitherWeightsNorIndexNorHidden) {
   const test::TempDir dir;
   const fs::path source = dir.path() / "source";
