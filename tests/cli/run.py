@@ -109,6 +109,7 @@ class Case:
             "PATH": os.environ["PATH"],
             "LC_ALL": "C.UTF-8",
             "SQUINT": str(Path(options.squint).resolve()),
+            "MAKE_CHECKPOINT": str(Path(options.squint).resolve().with_name("make_checkpoint")),
             "MODEL": str(repo / "models/reader"),
             "CALIBRATION": str(repo / "data/calibration"),
             "BENCHMARK": str(repo / "data/synthocr"),
