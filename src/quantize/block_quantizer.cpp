@@ -23,20 +23,31 @@ namespace {
 const Tensor& dense(const LinearWeight& weight) { return std::get<Tensor>(weight.weight); }
 
 // ŵ / columns * rows - stored: how far the layer is from what it was, smoothing undone.
-Tensor remaining_error(const QuantizedWeight& q, const QuantizationScheme& scheme,
+Tensor remaining_error(Context& cx, const QuantizedWeight& q, const QuantizationScheme& scheme,
                        const Tensor& stored, const SmoothedBlock& block, LinearRole role) {
-  const int64_t in = stored.dim(1);
-  const int64_t columns = scheme.group_columns(in);
-  const Tensor original = to_f32(stored);
+  const auto in = static_cast<size_t>(stored.dim(1));
+  const auto columns = static_cast<size_t>(scheme.group_columns(stored.dim(1)));
+  const std::span<const int8_t> codes = q.codes.span<int8_t>();
+  const std::span<const int8_t> zeros = q.zero_points.span<int8_t>();
+  const std::span<const bf16> scales = q.scales.span<bf16>();
+  const std::span<const bf16> original = stored.span<bf16>();
+  const std::vector<float>& column_factors = block.columns(role);
+  const std::vector<float>& row_factors = block.rows(role);
   Tensor error = Tensor::on_host(DType::f32, stored.shape());
-  for (int64_t i = 0; i < stored.numel(); ++i) {
-    const int64_t group = i / columns;
-    const int code = q.codes.span<int8_t>()[i] - q.zero_points.span<int8_t>()[group];
-    float w = static_cast<float>(code) * to_float(q.scales.span<bf16>()[group]);
-    if (!block.columns(role).empty()) w /= block.columns(role)[i % in];
-    if (!block.rows(role).empty()) w *= block.rows(role)[i / in];
-    error.span<float>()[i] = w - original.span<float>()[i];
-  }
+  const std::span<float> out = error.span<float>();
+  const auto of_row = [&](size_t row) {
+    for (size_t c = 0; c < in; ++c) {
+      const size_t i = row * in + c;
+      const size_t group = i / columns;
+      float w = static_cast<float>(codes[i] - zeros[group]) * to_float(scales[group]);
+      if (!column_factors.empty()) w /= column_factors[c];
+      if (!row_factors.empty()) w *= row_factors[row];
+      out[i] = w - to_float(original[i]);
+    }
+  };
+  cx.backend.host_threads().parallel_for(stored.dim(0), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) of_row(static_cast<size_t>(row));
+  });
   return error;
 }
 
@@ -168,7 +179,7 @@ class BlockQuantizer {
     const Tensor original = to_f32(stored);
     const Tensor plain = Tensor::on_host(DType::f32, stored.shape());
     ops::quantization_error(cx_, stored, {}, plan_.scheme, plain);
-    const Tensor remaining = remaining_error(q, plan_.scheme, stored, smoothed_, role);
+    const Tensor remaining = remaining_error(cx_, q, plan_.scheme, stored, smoothed_, role);
     out_.linears.push_back({.module = module,
                             .error = relative_error(cx_, remaining, original, statistics(role)),
                             .plain_error = relative_error(cx_, plain, original, statistics(role))});

@@ -13,8 +13,9 @@ namespace {
 template <class Bits>
 bool all_finite(const Tensor& tensor, Bits exponent) {
   const auto* values = reinterpret_cast<const Bits*>(tensor.raw());
+  const int64_t count = tensor.numel();
   bool finite = true;
-  for (int64_t i = 0; i < tensor.numel(); ++i) finite &= (values[i] & exponent) != exponent;
+  for (int64_t i = 0; i < count; ++i) finite &= (values[i] & exponent) != exponent;
   return finite;
 }
 
