@@ -194,6 +194,17 @@ def nan_weight(copy):
 
 
 @damage
+def swapped_packed_layers(copy):
+    """Of a quantized checkpoint in one file."""
+    def change(shard):
+        attention = "model.language_model.layers.5.self_attn."
+        k, v = (shard.header[attention + name + ".weight_packed"] for name in ("k_proj", "v_proj"))
+        k["data_offsets"], v["data_offsets"] = v["data_offsets"], k["data_offsets"]
+
+    edit_shard(copy, change, "model.safetensors")
+
+
+@damage
 def infinite_weight(copy):
     edit_shard(copy, lambda shard: shard.set_value(LINEAR, 1000, BF16_INF))
 

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/json.h"
+#include "io/packed_layers.h"
 #include "io/quantization_config.h"
 #include "io/safetensors.h"
 #include "squint/error.h"
@@ -44,6 +45,13 @@ void read_config(std::string_view text) {
   }
 }
 
+void read_packing(std::string_view text) {
+  const squint::io::Packing packing =
+      squint::io::parse_packing(squint::parse_json(text, "fuzz.json"), "fuzz.json");
+  static_cast<void>(packing.expects("model.language_model.layers.0.mlp.down_proj"));
+  SQUINT_CHECK(!packing.description().empty());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -53,6 +61,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   try {
     read_config({reinterpret_cast<const char*>(data), size});
+  } catch (const squint::Error&) {
+  }
+  try {
+    read_packing({reinterpret_cast<const char*>(data), size});
   } catch (const squint::Error&) {
   }
   return 0;

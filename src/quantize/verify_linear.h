@@ -1,0 +1,42 @@
+// verify_linear.h: how far a stored linear layer is from the one of the base model.
+//
+// Smoothing multiplies the columns of a layer and divides what feeds it: a norm's gains, or the
+// rows of the layer before. It is undone before weights are compared, so that what is measured is
+// the function:
+//
+//     columns   known: gain of the norm now / then, or the row factors of the layer before
+//     rows      fitted: t[r] = <ŵ[r], w[r]> / <w[r], w[r]>, since nothing stores them
+//
+// A fit can hide that a row of v_proj or up_proj is wrongly scaled, but not for long: its factor is
+// the column factor of the next layer, whose error shows it. Fitting errs by the rounding noise
+// over the root of the row's length, some tenths of a percent of it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "core/tensor.h"
+#include "io/packed_layers.h"
+#include "squint/verify.h"
+
+namespace squint::quantize {
+
+struct LinearComparison {
+  const io::PackedLayer* packed = nullptr;  // or, where null:
+  Tensor dense;                             // f32, bf16 or f16, the shape of base
+  Tensor base;                              // [rows, cols]
+  std::vector<float> columns;               // gain of the layer's input, now over then
+  bool fits_rows = false;
+};
+
+// Sets error and excess of `out`, and adds its problem where the error is not that of rounding:
+// words packed in another order than `declared`, zero points off by one, smoothing that nothing
+// undoes, other weights. Returns the row factors: ones unless they are fitted.
+std::vector<float> verify_linear(const LinearComparison& comparison,
+                                 const io::PackedReading& declared, ThreadPool& pool,
+                                 VerifiedLinear& out);
+
+}  // namespace squint::quantize
