@@ -41,6 +41,22 @@ bool is_floating(const Tensor& tensor) {
          tensor.dtype() == DType::f32;
 }
 
+// Calls check(begin, count) for parts of a tensor until one says no: an embedding in float32 would
+// be gigabytes.
+template <class Check>
+bool everywhere(const Tensor& tensor, const Check& check) {
+  constexpr int64_t kPart = 1 << 20;
+  const int64_t count = tensor.numel();
+  for (int64_t begin = 0; begin < count; begin += kPart) {
+    if (!check(begin, std::min(kPart, count - begin))) return false;
+  }
+  return true;
+}
+
+Tensor part_of(const Tensor& tensor, int64_t begin, int64_t count) {
+  return to_f32(tensor.reshaped({tensor.numel()}).rows(begin, count));
+}
+
 // As stored, or rounded to another type on the way.
 bool same_values(const Tensor& a, const Tensor& b) {
   if (a.dtype() == b.dtype()) {
@@ -49,20 +65,21 @@ bool same_values(const Tensor& a, const Tensor& b) {
   if (!is_floating(a) || !is_floating(b)) return false;
   constexpr float kRelative = 1.0f / 256;        // bf16 keeps 8 bits
   constexpr float kAbsolute = 1.0f / (1 << 24);  // the smallest f16
-  const Tensor x = to_f32(a);
-  const Tensor y = to_f32(b);
-  for (int64_t i = 0; i < x.numel(); ++i) {
-    const float from = x.span<const float>()[static_cast<size_t>(i)];
-    const float to = y.span<const float>()[static_cast<size_t>(i)];
-    if (!(std::abs(from - to) <= kAbsolute + kRelative * std::abs(to))) return false;
-  }
-  return true;
+  return everywhere(a, [&](int64_t begin, int64_t count) {
+    const Tensor x = part_of(a, begin, count);
+    const Tensor y = part_of(b, begin, count);
+    return std::ranges::equal(x.span<const float>(), y.span<const float>(), [&](float p, float q) {
+      return std::abs(p - q) <= kAbsolute + kRelative * std::abs(q);
+    });
+  });
 }
 
 bool all_finite(const Tensor& tensor) {
   if (!is_floating(tensor)) return true;
-  const Tensor values = to_f32(tensor);
-  return std::ranges::all_of(values.span<const float>(), [](float x) { return std::isfinite(x); });
+  return everywhere(tensor, [&](int64_t begin, int64_t count) {
+    const Tensor part = part_of(tensor, begin, count);
+    return std::ranges::all_of(part.span<const float>(), [](float x) { return std::isfinite(x); });
+  });
 }
 
 class Verifier {
