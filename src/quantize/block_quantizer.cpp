@@ -117,8 +117,7 @@ class BlockQuantizer {
   QuantizedWeight rounded_alone(LinearRole role) {
     QuantizedWeight q = empty(role);
     if (!plan_.weighted_ranges) {
-      ops::quantize_weight(cx_, round_to_bf16(smoothed_.linear(role)), plan_.scheme, plan_.observer,
-                           q);
+      ops::quantize_weight(cx_, smoothed_.rounded(role), plan_.scheme, plan_.observer, q);
       return q;
     }
     AdaptiveRounding how;
@@ -157,7 +156,7 @@ class BlockQuantizer {
       how.search = plan_.weighted_ranges;
       for (const LinearRole role : stage) {
         plan_.on_candidate();
-        const Tensor& weight_f = smoothed_.linear(role);
+        const Tensor weight_f = smoothed_.linear(role);
         const Tensor target =
             plan_.feedback->propagation > 0
                 ? propagated(weight_f, pair.times_cross(cx_, weight_f), pair.hessian(),

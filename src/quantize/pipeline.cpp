@@ -269,11 +269,12 @@ class Run {
     const int64_t q = c.heads * c.head_dim;
     const int64_t weights = c.hidden * (2 * q + 2 * c.kv_heads * c.head_dim + 3 * c.intermediate);
     const int64_t largest = c.hidden * c.intermediate;
-    // The layer as prepared (2 bytes a weight) and rescaled in float32, the search's error and its
-    // product, one chunk of inner activations.
+    // The layer as prepared (2 bytes a weight; with feedback also as quantized so far), its packed
+    // form, one matrix with its errors, one chunk of inner activations.
+    const int64_t prepared = size.rows == 0 ? 0 : plan_.feedback ? 4 : 2;
     const int64_t chunk =
         std::min(size.tokens, kChunkTokens) * (6 * c.hidden + 2 * c.intermediate + 4 * q) * 4;
-    plan.block_bytes = weights * 6 + largest * 12 + chunk;
+    plan.block_bytes = weights * prepared + weights * options_.bits / 8 + largest * 13 + chunk;
     if (size.rows > 0) {
       plan.statistics_bytes = 2 * InputStatistics::bytes(c.hidden) + InputStatistics::bytes(q) +
                               InputStatistics::bytes(c.intermediate);

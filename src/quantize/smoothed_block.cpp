@@ -15,10 +15,7 @@ const Tensor& dense(const LinearWeight& weight) { return std::get<Tensor>(weight
 
 }  // namespace
 
-SmoothedBlock::SmoothedBlock(const DecoderBlockWeights& stored) {
-  for (const LinearRole role : qwen3_vl::kAllLinears) {
-    linears_[static_cast<size_t>(role)] = to_f32(dense(stored[role]));
-  }
+SmoothedBlock::SmoothedBlock(const DecoderBlockWeights& stored) : stored_(stored) {
   for (const NormRole role : qwen3_vl::kAllNorms) {
     norms_[static_cast<size_t>(role)] = to_f32(stored[role]);
   }
@@ -42,17 +39,29 @@ void SmoothedBlock::apply(const SmoothGroup& group, std::vector<float> scale) {
   if (group.source_is_norm) {
     divide_norm(norms_[static_cast<size_t>(group.norm)].span<float>(), scale);
   } else {
-    const Tensor& source = linear(group.linear);
-    const std::span<float> weight = source.span<float>();
-    const auto in = static_cast<size_t>(source.dim(1));
-    for (size_t i = 0; i < weight.size(); ++i) weight[i] /= scale[i / in];
     rows_[static_cast<size_t>(group.linear)] = scale;
   }
-  for (const LinearRole sink : group.sinks) {
-    const std::span<float> weight = linear(sink).span<float>();
-    for (size_t i = 0; i < weight.size(); ++i) weight[i] *= scale[i % scale.size()];
-    columns_[static_cast<size_t>(sink)] = scale;
+  for (const LinearRole sink : group.sinks) columns_[static_cast<size_t>(sink)] = scale;
+}
+
+Tensor SmoothedBlock::linear(LinearRole role) const {
+  Tensor out = to_f32(dense(stored_[role]));
+  const auto in = static_cast<size_t>(out.dim(1));
+  const auto rows = static_cast<size_t>(out.dim(0));
+  const std::vector<float>& column_factors = columns(role);
+  const std::vector<float>& row_factors = this->rows(role);
+  for (size_t r = 0; r < rows; ++r) {
+    const std::span<float> row = out.span<float>().subspan(r * in, in);
+    for (size_t c = 0; c < column_factors.size(); ++c) row[c] *= column_factors[c];
+    if (row_factors.empty()) continue;
+    for (float& w : row) w /= row_factors[r];
   }
+  return out;
+}
+
+Tensor SmoothedBlock::rounded(LinearRole role) const {
+  const bool unchanged = columns(role).empty() && rows(role).empty();
+  return unchanged ? dense(stored_[role]) : round_to_bf16(linear(role));
 }
 
 namespace {

@@ -12,31 +12,33 @@
 
 namespace squint::quantize {
 
-// Products are kept in float32 and rounded to bf16 once, at the end.
+// Only factors are kept; a layer's weights are rescaled when they are asked for, in float32, and
+// rounded to bf16 once, at the end.
 class SmoothedBlock {
  public:
+  // Keeps a reference to the weights, which are bf16.
   explicit SmoothedBlock(const qwen3_vl::DecoderBlockWeights& stored);
 
-  const Tensor& linear(qwen3_vl::LinearRole role) const {
-    return linears_[static_cast<size_t>(role)];
-  }
+  Tensor linear(qwen3_vl::LinearRole role) const;   // f32
+  Tensor rounded(qwen3_vl::LinearRole role) const;  // bf16; the stored one where nothing changed
   const Tensor& norm(qwen3_vl::NormRole role) const { return norms_[static_cast<size_t>(role)]; }
   // Factors by which the columns of a linear layer have been multiplied; empty for none.
   const std::vector<float>& columns(qwen3_vl::LinearRole role) const {
     return columns_[static_cast<size_t>(role)];
   }
-  // Factors by which its rows have been divided.
+  // Factors by which its rows have been divided, after that.
   const std::vector<float>& rows(qwen3_vl::LinearRole role) const {
     return rows_[static_cast<size_t>(role)];
   }
 
-  // Divides the source's output channels by `scale` and multiplies the sinks' columns by it.
+  // Divides the source's output channels by `scale` and multiplies the sinks' columns by it. Each
+  // layer is a sink once and a source once.
   void apply(const qwen3_vl::SmoothGroup& group, std::vector<float> scale);
 
  private:
   void divide_norm(std::span<float> weight, std::span<float> scale) const;
 
-  std::array<Tensor, qwen3_vl::kLinearRoles> linears_;
+  const qwen3_vl::DecoderBlockWeights& stored_;
   std::array<Tensor, qwen3_vl::kNormRoles> norms_;
   std::array<std::vector<float>, qwen3_vl::kLinearRoles> columns_;
   std::array<std::vector<float>, qwen3_vl::kLinearRoles> rows_;

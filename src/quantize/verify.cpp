@@ -219,7 +219,7 @@ class Verifier {
             fmt::format("is {} {}, the base model has {}", squint::name(comparison.dense.dtype()),
                         comparison.dense.shape().to_string(), base->shape().to_string()));
       }
-      return verify_linear(comparison, {}, pool_, linear);
+      return verifier_.verify(comparison, {}, linear);
     } catch (const Error& e) {
       linear.problems.emplace_back(e.what());
       return {};
@@ -237,7 +237,7 @@ class Verifier {
     weights_ += static_cast<double>(weights);
     if (!sensible_scales(layer, linear)) return {};
     comparison.packed = &layer;
-    return verify_linear(comparison, layers_.packing().reading, pool_, linear);
+    return verifier_.verify(comparison, layers_.packing().reading, linear);
   }
 
   // Whether there is something to compare.
@@ -311,6 +311,7 @@ class Verifier {
   qwen3_vl::Config config_;
   io::PackedLayers layers_;
   ThreadPool pool_;
+  LinearVerifier verifier_{pool_};
   std::set<std::string> packed_;          // modules
   std::set<std::string> packed_tensors_;  // theirs, as far as they belong to a known layer
   std::set<std::string> seen_;            // tensors of the base model

@@ -29,8 +29,14 @@ constexpr double kSmoothedSpread = 0.03;
 constexpr double kClearlyBetter = 0.6;
 
 void read_rows(const Tensor& tensor, int64_t begin, int64_t count, std::span<float> out) {
-  const Tensor rows = to_f32(tensor.rows(begin, count));
-  std::ranges::copy(rows.span<const float>(), out.begin());
+  const Tensor rows = tensor.rows(begin, count);
+  if (rows.dtype() == DType::bf16) {
+    std::ranges::transform(rows.span<const bf16>(), out.begin(),
+                           [](bf16 x) { return to_float(x); });
+  } else {
+    const Tensor values = to_f32(rows);
+    std::ranges::copy(values.span<const float>(), out.begin());
+  }
 }
 
 struct Sums {
@@ -51,8 +57,8 @@ struct Measured {
 
 class Comparer {
  public:
-  Comparer(const LinearComparison& c, ThreadPool& pool)
-      : c_(c), pool_(pool), rows_(c.base.dim(0)), cols_(c.base.dim(1)) {
+  Comparer(const LinearComparison& c, LinearVerifier::Workspace& space)
+      : c_(c), space_(space), rows_(c.base.dim(0)), cols_(c.base.dim(1)) {
     if (c.packed == nullptr) return;
     group_weight_.resize(static_cast<size_t>(c.packed->groups));
     for (size_t i = 0; i < c.columns.size(); ++i) {
@@ -87,8 +93,7 @@ class Comparer {
   double error_with_fitted_columns(const PackedReading& reading) const {
     const int64_t rows = sample_rows();
     std::vector<Sums> columns(static_cast<size_t>(cols_));
-    std::vector<float> q(static_cast<size_t>(rows * cols_));
-    std::vector<float> w(q.size());
+    const auto [q, w] = space_.rows(0, rows * cols_);
     read(reading, 0, rows, q, w);
     for (size_t i = 0; i < q.size(); ++i) {
       Sums& s = columns[i % columns.size()];
@@ -148,24 +153,22 @@ class Comparer {
 
   template <class OnRow>
   void for_blocks(const PackedReading& reading, int64_t rows, const OnRow& on_row) const {
-    pool_.parallel_for(rows, kBlockRows, [&](int64_t begin, int64_t end, int) {
-      std::vector<float> q(static_cast<size_t>(kBlockRows * cols_));
-      std::vector<float> w(q.size());
+    space_.pool.parallel_for(rows, kBlockRows, [&](int64_t begin, int64_t end, int worker) {
+      const auto [q, w] = space_.rows(worker, kBlockRows * cols_);
       for (int64_t first = begin; first < end; first += kBlockRows) {
         const int64_t count = std::min(kBlockRows, end - first);
         read(reading, first, count, q, w);
         for (int64_t r = 0; r < count; ++r) {
           const auto at = static_cast<size_t>(r * cols_);
           const auto size = static_cast<size_t>(cols_);
-          on_row(first + r, std::span<const float>(q).subspan(at, size),
-                 std::span<const float>(w).subspan(at, size));
+          on_row(first + r, q.subspan(at, size), w.subspan(at, size));
         }
       }
     });
   }
 
   const LinearComparison& c_;
-  ThreadPool& pool_;
+  LinearVerifier::Workspace& space_;
   int64_t rows_;
   int64_t cols_;
   std::vector<double> group_weight_;  // Σ columns² / 12 of each group
@@ -222,9 +225,19 @@ std::string difference(const PackedReading& declared, const PackedReading& right
 
 }  // namespace
 
-std::vector<float> verify_linear(const LinearComparison& comparison, const PackedReading& declared,
-                                 ThreadPool& pool, VerifiedLinear& out) {
-  const Comparer comparer(comparison, pool);
+std::array<std::span<float>, 2> LinearVerifier::Workspace::rows(int worker, int64_t values) {
+  std::array<std::span<float>, 2> out;
+  for (size_t i = 0; i < out.size(); ++i) {
+    std::vector<float>& buffer = buffers[2 * static_cast<size_t>(worker) + i];
+    if (buffer.size() < static_cast<size_t>(values)) buffer.resize(static_cast<size_t>(values));
+    out[i] = std::span(buffer).first(static_cast<size_t>(values));
+  }
+  return out;
+}
+
+std::vector<float> LinearVerifier::verify(const LinearComparison& comparison,
+                                          const PackedReading& declared, VerifiedLinear& out) {
+  const Comparer comparer(comparison, space_);
   Measured measured = comparer.measure(declared, comparer.rows());
   out.error = measured.error;
   out.excess = measured.excess;

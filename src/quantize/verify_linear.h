@@ -12,9 +12,9 @@
 // over the root of the row's length, some tenths of a percent of it.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <functional>
-#include <string>
+#include <span>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -32,11 +32,28 @@ struct LinearComparison {
   bool fits_rows = false;
 };
 
-// Sets error and excess of `out`, and adds its problem where the error is not that of rounding:
-// words packed in another order than `declared`, zero points off by one, smoothing that nothing
-// undoes, other weights. Returns the row factors: ones unless they are fitted.
-std::vector<float> verify_linear(const LinearComparison& comparison,
-                                 const io::PackedReading& declared, ThreadPool& pool,
-                                 VerifiedLinear& out);
+class LinearVerifier {
+ public:
+  explicit LinearVerifier(ThreadPool& pool) : space_(pool) {}
+
+  // Sets error and excess of `out`, and adds its problem where the error is not that of rounding:
+  // words packed in another order than `declared`, zero points off by one, smoothing that nothing
+  // undoes, other weights. Returns the row factors: ones unless they are fitted.
+  std::vector<float> verify(const LinearComparison& comparison, const io::PackedReading& declared,
+                            VerifiedLinear& out);
+
+  // Rows being compared, two buffers a worker, kept from layer to layer.
+  struct Workspace {
+    explicit Workspace(ThreadPool& with)
+        : pool(with), buffers(static_cast<size_t>(2 * with.size())) {}
+    std::array<std::span<float>, 2> rows(int worker, int64_t values);
+
+    ThreadPool& pool;
+    std::vector<std::vector<float>> buffers;
+  };
+
+ private:
+  Workspace space_;
+};
 
 }  // namespace squint::quantize
