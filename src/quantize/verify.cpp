@@ -124,6 +124,11 @@ class Verifier {
                   fmt::format("{}: the base model is quantized too; give the original",
                               options_.base.string()));
     }
+    // Factors are passed from layer to layer, so the shapes must fit together.
+    const qwen3_vl::Weights weights(base_);
+    for (int64_t layer = 0; layer < config_.text.layers; ++layer) {
+      qwen3_vl::DecoderBlockWeights::expect(weights, config_.text, layer);
+    }
     const qwen3_vl::TextConfig quantized = config_of(checkpoint_).text;
     const qwen3_vl::TextConfig& original = config_.text;
     if (quantized.layers == original.layers && quantized.hidden == original.hidden) return;
@@ -171,19 +176,18 @@ class Verifier {
     return out;
   }
 
-  // A norm's gain now over what it was; ones where nothing can be said.
+  // A norm's gain now over what it was; ones where the checkpoint has no such norm.
   std::vector<float> gain_change(int64_t layer, NormRole role) {
     const std::string name = qwen3_vl::norm_name(layer, role);
     const Tensor* now = checkpoint_.find(name);
-    const Tensor* then = base_.find(name);
+    const Tensor then = base_.get(name);
     std::vector<float> out(static_cast<size_t>(config_.text.hidden), 1);
-    if (now == nullptr || then == nullptr || !(now->shape() == then->shape()) ||
-        then->numel() != config_.text.hidden || !is_floating(*now) || !is_floating(*then)) {
+    if (now == nullptr || !(now->shape() == then.shape()) || !is_floating(*now)) {
       return out;  // Reported with the other tensors.
     }
     step(name);
     const Tensor gains = to_f32(*now);
-    const Tensor original = to_f32(*then);
+    const Tensor original = to_f32(then);
     for (size_t i = 0; i < out.size(); ++i) {
       const float ratio = gains.span<const float>()[i] / original.span<const float>()[i];
       if (std::isfinite(ratio) && ratio != 0) out[i] = ratio;

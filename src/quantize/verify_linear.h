@@ -7,9 +7,9 @@
 //     columns   known: gain of the norm now / then, or the row factors of the layer before
 //     rows      fitted: t[r] = <ŵ[r], w[r]> / <w[r], w[r]>, since nothing stores them
 //
-// A fit can hide that a row of v_proj or up_proj is wrongly scaled, but not for long: its factor is
-// the column factor of the next layer, whose error shows it. Fitting errs by the rounding noise
-// over the root of the row's length, some tenths of a percent of it.
+// Rows that vary no more than the fit's own noise count as unchanged. A fit can hide that a row of
+// v_proj or up_proj is wrongly scaled, but not for long: its factor is the column factor of the
+// next layer, whose error shows it.
 #pragma once
 
 #include <array>
@@ -28,7 +28,7 @@ struct LinearComparison {
   const io::PackedLayer* packed = nullptr;  // or, where null:
   Tensor dense;                             // f32, bf16 or f16, the shape of base
   Tensor base;                              // [rows, cols]
-  std::vector<float> columns;               // gain of the layer's input, now over then
+  std::vector<float> columns;               // [cols]: gain of the layer's input, now over then
   bool fits_rows = false;
 };
 

@@ -260,6 +260,11 @@ TEST_F(VerifyTest, WhatCannotBeComparedIsRefused) {
   files_ = packed;
   files_.write(base_);
   EXPECT_TRUE(test::says(said(ErrorCode::bad_input), "the base model is quantized too"));
+  test::TinyCheckpoint narrow = test::tiny_checkpoint(31);
+  narrow.tensors[std::string(kLayer) + "self_attn.v_proj.weight"] =
+      Tensor::on_host(DType::bf16, {8, 32});
+  narrow.write(base_);
+  EXPECT_TRUE(test::says(said(ErrorCode::bad_input), "v_proj.weight\" has shape [8, 32]"));
 }
 
 }  // namespace
