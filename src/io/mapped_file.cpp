@@ -63,6 +63,24 @@ std::shared_ptr<Storage> map_file(const fs::path& path) {
   return std::make_shared<MappedStorage>(data, bytes);
 }
 
+void advise(const Tensor& tensor, PageUse use) {
+  if (dynamic_cast<const MappedStorage*>(tensor.storage().get()) == nullptr) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  auto begin = reinterpret_cast<uintptr_t>(tensor.raw());
+  auto end = begin + static_cast<uintptr_t>(tensor.bytes());
+  if (use == PageUse::soon) {
+    begin = begin / page * page;
+  } else {
+    // The first and the last page may hold parts of other tensors.
+    begin = (begin + page - 1) / page * page;
+    end = end / page * page;
+  }
+  if (begin >= end) return;
+  // Only a hint: where the system refuses it, the work is slower.
+  ::madvise(reinterpret_cast<void*>(begin), end - begin,
+            use == PageUse::soon ? MADV_WILLNEED : MADV_DONTNEED);
+}
+
 std::string read_file(const fs::path& path, int64_t max_bytes) {
   const Descriptor file(path);
   const int64_t expected = regular_file_size(file, path);

@@ -20,6 +20,14 @@ namespace squint::io {
 // The whole file, unmapped when the last tensor that uses it is gone.
 std::shared_ptr<Storage> map_file(const std::filesystem::path& path);
 
+// What is about to be done with a mapped tensor; nothing happens to others. Bytes never change:
+// pages that were given back are read again when they are touched.
+enum class PageUse : uint8_t {
+  soon,  // start reading them, while something else is computed
+  done,  // give their memory back before that of others is needed
+};
+void advise(const Tensor& tensor, PageUse use);
+
 // The bytes of a small file, which may be empty.
 std::string read_file(const std::filesystem::path& path, int64_t max_bytes);
 

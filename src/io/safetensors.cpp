@@ -285,7 +285,9 @@ StreamedTensor streamed(NamedTensor named) {
           .dtype = dtype,
           .shape = shape,
           .produce = [tensor = std::move(named.tensor)](const StreamedTensor::Sink& sink) {
+            advise(tensor, PageUse::soon);
             sink({tensor.raw(), static_cast<size_t>(tensor.bytes())});
+            advise(tensor, PageUse::done);
           }};
 }
 

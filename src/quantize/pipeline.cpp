@@ -14,6 +14,7 @@
 #include "io/atomic_file.h"
 #include "io/checkpoint_writer.h"
 #include "io/fingerprint.h"
+#include "io/mapped_file.h"
 #include "quantize/activations.h"
 #include "quantize/block_quantizer.h"
 #include "quantize/image_answers.h"
@@ -205,7 +206,9 @@ class Run {
     for (const std::string& name : checkpoint_.names()) {
       if (name.starts_with("model.language_model.layers.")) continue;
       stop_if_asked();
+      io::advise(checkpoint_.get(name), io::PageUse::soon);
       weights_.expect_finite(name);
+      io::advise(checkpoint_.get(name), io::PageUse::done);
     }
     std::string problems;
     for (const LinearRole role : qwen3_vl::kAllLinears) {
@@ -324,6 +327,7 @@ class Run {
     }
     for (int64_t layer = 0; layer < layers; ++layer) {
       stop_if_asked();
+      if (layer + 1 < layers) advise_layer(layer + 1, io::PageUse::soon);
       std::optional<QuantizedBlock> block = journal.find(layer);
       if (!block) {
         journal.write(layer, quantize_layer(layer, activations.get()));
@@ -339,6 +343,7 @@ class Run {
       book("scales and rounding");
       if (activations && layer + 1 < layers) advance(layer, *block, *activations);
       book("on to the next layer");
+      advise_layer(layer, io::PageUse::done);
       std::ranges::move(block->tensors, std::back_inserter(replaced));
       std::ranges::move(block->linears, std::back_inserter(report_.linears));
       std::ranges::move(block->smoothing, std::back_inserter(report_.smoothing));
@@ -348,6 +353,12 @@ class Run {
       progress(phase_of(layer), 0);
     }
     return replaced;
+  }
+
+  void advise_layer(int64_t layer, io::PageUse use) const {
+    for (const LinearRole role : qwen3_vl::kAllLinears) {
+      io::advise(checkpoint_.get(qwen3_vl::module_name(layer, role) + ".weight"), use);
+    }
   }
 
   QuantizedBlock quantize_layer(int64_t layer, const Activations* activations) {

@@ -72,5 +72,22 @@ TEST(ReadFile, MissingFileIsAnIoError) {
   EXPECT_TRUE(says(error_of(ErrorCode::io, [] { read_file("/no/such/file", 1); }), "/no/such"));
 }
 
+TEST(MappedFile, AdviceChangesNoByte) {
+  const test::TempDir dir;
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += static_cast<char>(i % 251);
+  test::write_text(dir.path() / "file", text);
+  const std::shared_ptr<Storage> mapped = map_file(dir.path() / "file");
+  const Tensor part(mapped, 5000, DType::u8, {80'000});
+  const Tensor heap = Tensor::copy_of<uint8_t>(part.span<const uint8_t>(), {80'000});
+  for (const PageUse use : {PageUse::soon, PageUse::done, PageUse::soon}) {
+    for (const Tensor& tensor : {part, heap}) {
+      advise(tensor, use);
+      ASSERT_EQ(std::string(reinterpret_cast<const char*>(tensor.raw()), 80'000),
+                text.substr(5000, 80'000));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace squint::io
