@@ -195,11 +195,12 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
                                                 {"awq+gptq", QuantizeMethod::awq_gptq},
                                                 {"rtn", QuantizeMethod::rtn}}));
   command->add_option("--observer", q.observer, "how a group's range becomes its scale")
-      ->option_text("minmax|mse|imatrix [mse; imatrix with gptq]")
+      ->option_text("minmax|mse|imatrix|clip [mse; imatrix with gptq]")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, RangeObserver>{{"minmax", RangeObserver::minmax},
                                                {"mse", RangeObserver::mse},
-                                               {"imatrix", RangeObserver::imatrix}}));
+                                               {"imatrix", RangeObserver::imatrix},
+                                               {"clip", RangeObserver::clip}}));
   command->add_option("--dampening", options->dampening,
                       "gptq: added to the Hessian's diagonal [0.01]");
   command->add_option("--rounds", options->rounds,

@@ -23,8 +23,9 @@ enum class QuantizeMethod : uint8_t {
   awq_gptq,  // smoothing, then that
 };
 
-// imatrix: error weighted with E[x²] of each column; the range may also grow.
-enum class RangeObserver : uint8_t { minmax, mse, imatrix };
+// imatrix: error weighted with E[x²] of each column; the range may also grow. clip: the error of
+// the group's part of the outputs on the calibration set.
+enum class RangeObserver : uint8_t { minmax, mse, imatrix, clip };
 
 // What a user who names nothing else gets; docs/quality.md has what each costs and brings.
 enum class QuantizePreset : uint8_t { fast, balanced, best };

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "core/packed_int.h"
 #include "io/compressed_tensors.h"
+#include "quantize/clip.h"
 #include "quantize/gptq.h"
 #include "quantize/smoothed_block.h"
 
@@ -116,6 +117,12 @@ class BlockQuantizer {
 
   QuantizedWeight rounded_alone(LinearRole role) {
     QuantizedWeight q = empty(role);
+    if (plan_.clipped_ranges) {
+      plan_.on_candidate();
+      round_clipped(cx_, smoothed_.linear(role), *statistics(role), smoothed_.columns(role),
+                    plan_.scheme, q);
+      return q;
+    }
     if (!plan_.weighted_ranges) {
       ops::quantize_weight(cx_, smoothed_.rounded(role), plan_.scheme, plan_.observer, q);
       return q;
@@ -219,7 +226,8 @@ QuantizedBlock quantize_block(Context& cx, const DecoderBlockWeights& stored,
                               const qwen3_vl::TextConfig& config, int64_t layer,
                               const BlockPlan& plan, const BlockObserver* observer,
                               const PairedInputs& inputs) {
-  SQUINT_CHECK(observer != nullptr || !(plan.smooth || plan.weighted_ranges));
+  SQUINT_CHECK(observer != nullptr ||
+               !(plan.smooth || plan.weighted_ranges || plan.clipped_ranges));
   SQUINT_CHECK(!plan.feedback || inputs != nullptr);
   QuantizedBlock out = BlockQuantizer(cx, stored, config, layer, plan, observer).run(inputs);
   expect_measured(out);

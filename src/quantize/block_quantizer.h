@@ -27,6 +27,7 @@ struct BlockPlan {
   Observer observer = Observer::mse;
   bool smooth = true;
   bool weighted_ranges = false;  // by E[x²], instead of `observer`
+  bool clipped_ranges = false;   // by E[x xᵀ], instead of `observer`; without feedback
   std::optional<FeedbackPlan> feedback;
   DuoScaling duo = DuoScaling::on;
   int grid = 20;

@@ -46,7 +46,8 @@ BlockPlan block_plan(const QuantizeOptions& options) {
                  .symmetric = options.symmetric},
       .observer = options.observer == RangeObserver::mse ? Observer::mse : Observer::minmax,
       .smooth = options.method == QuantizeMethod::awq || options.method == QuantizeMethod::awq_gptq,
-      .weighted_ranges = options.observer == RangeObserver::imatrix};
+      .weighted_ranges = options.observer == RangeObserver::imatrix,
+      .clipped_ranges = options.observer == RangeObserver::clip};
   if (has_feedback(options)) {
     plan.feedback = {.dampening = options.dampening,
                      .rounds = options.rounds,
@@ -77,10 +78,11 @@ void check_calibration(const QuantizeOptions& options) {
     throw Error(ErrorCode::usage,
                 fmt::format("{} needs calibration data; rtn does without", name(options.method)));
   }
-  if (options.observer == RangeObserver::imatrix) {
+  if (options.observer == RangeObserver::imatrix || options.observer == RangeObserver::clip) {
     throw Error(ErrorCode::usage,
-                "observer imatrix weighs errors with what calibration data shows; give some, or "
-                "take mse");
+                fmt::format("observer {} weighs errors with what calibration data "
+                            "shows; give some, or take mse",
+                            name(*options.observer)));
   }
 }
 
@@ -111,9 +113,10 @@ void check_options(const QuantizeOptions& options) {
     throw Error(ErrorCode::usage,
                 fmt::format("rounds: expected 0 to 100, found {}", options.rounds));
   }
-  if (has_feedback(options) && options.observer == RangeObserver::mse) {
-    throw Error(ErrorCode::usage, fmt::format("{} chooses ranges by imatrix or minmax, not mse",
-                                              name(options.method)));
+  if (has_feedback(options) &&
+      (options.observer == RangeObserver::mse || options.observer == RangeObserver::clip)) {
+    throw Error(ErrorCode::usage, fmt::format("{} chooses ranges by imatrix or minmax, not {}",
+                                              name(options.method), name(*options.observer)));
   }
   const fs::path& out = options.output;
   if (!io::is_vacant(out)) {

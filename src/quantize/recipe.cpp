@@ -45,11 +45,18 @@ std::string calibration_comment(const QuantizeOptions& options) {
   return text.empty() ? "" : "# squint: calibration " + text.substr(2) + "\n";
 }
 
+// The observer, where llm-compressor knows none of that name.
+std::string_view observer_comment(const QuantizeOptions& options) {
+  return options.observer == RangeObserver::clip ? "# squint: observer clip\n" : "";
+}
+
 }  // namespace
 
 std::string_view observer_in_files(RangeObserver observer) {
   if (observer == RangeObserver::imatrix) return "imatrix_mse";
-  return observer == RangeObserver::mse ? "memoryless_mse" : "memoryless_minmax";
+  // llm-compressor has no clip search; its nearest is this.
+  return observer == RangeObserver::mse || observer == RangeObserver::clip ? "memoryless_mse"
+                                                                           : "memoryless_minmax";
 }
 
 std::string recipe_yaml(const QuantizeOptions& options) {
@@ -60,7 +67,7 @@ std::string recipe_yaml(const QuantizeOptions& options) {
       options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
   return calibration_comment(options) +
          fmt::format(
-             R"(default_stage:
+             R"({}default_stage:
   default_modifiers:
 {}{}      config_groups:
         group_0:
@@ -75,9 +82,9 @@ std::string recipe_yaml(const QuantizeOptions& options) {
             observer: {}
       ignore: ['re:.*lm_head', 're:.*visual.*']
 )",
-             smooth ? kAwq : "", feedback ? gptq_head(options) : "    QuantizationModifier:\n",
-             options.bits, options.symmetric, channel ? -1 : options.group_size,
-             channel ? "channel" : "group",
+             observer_comment(options), smooth ? kAwq : "",
+             feedback ? gptq_head(options) : "    QuantizationModifier:\n", options.bits,
+             options.symmetric, channel ? -1 : options.group_size, channel ? "channel" : "group",
              observer_in_files(options.observer.value_or(RangeObserver::mse)));
 }
 

@@ -29,6 +29,8 @@ std::string_view name(RangeObserver observer) {
       return "mse";
     case RangeObserver::imatrix:
       return "imatrix";
+    case RangeObserver::clip:
+      return "clip";
   }
   return "";
 }

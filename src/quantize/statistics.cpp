@@ -48,9 +48,9 @@ void InputStatistics::add(Context& cx, const Tensor& x) {
 void InputStatistics::finish(Context& cx, std::string_view where) {
   SQUINT_CHECK(tokens_ > 0);
   abs_sum_ = to_host(cx, abs_sum_);
-  const Tensor moment = to_host(cx, moment_);
-  const int64_t n = moment.dim(0);
-  const std::span<float> h = moment.span<float>();
+  moment_ = to_host(cx, moment_);
+  const int64_t n = moment_.dim(0);
+  const std::span<float> h = moment_.span<float>();
   const auto count = static_cast<float>(tokens_);
   bool finite = true;
   for (int64_t i = 0; i < n; ++i) {
@@ -68,11 +68,10 @@ void InputStatistics::finish(Context& cx, std::string_view where) {
                             where));
   }
   for (int64_t i = 0; i < n; ++i) squares_.push_back(h[i * n + i]);
-  moment_ = Tensor();
   LinearWeight weight;
   weight.out_features = n;
   weight.in_features = n;
-  weight.weight = moment;
+  weight.weight = moment_;
   prepared_ = cx.backend.prepare(weight);
 }
 

@@ -22,6 +22,7 @@ class InputStatistics {
 
   std::vector<float> abs_mean() const;                                // E|x|, [in]
   const std::vector<float>& square_mean() const { return squares_; }  // E[x²], [in]
+  const Tensor& moment() const { return moment_; }  // H = E[x xᵀ], f32 [in, in], on the host
   // Σ_r e_r H e_rᵀ with H = E[x xᵀ]: the summed squared error of the outputs of a layer whose
   // weight is off by `error` [out, in], per token. Exact up to rounding for one linear layer.
   double output_error(Context& cx, const Tensor& error) const;
