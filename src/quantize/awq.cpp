@@ -69,18 +69,25 @@ std::vector<float> smoothing_scale(std::span<const float> activation_mean,
                                    std::span<const double> weight_mean,
                                    const Candidate& candidate) {
   std::vector<double> scale(activation_mean.size());
+  const auto dead = [&](size_t i) {
+    return activation_mean[i] == 0 || (candidate.duo && weight_mean[i] == 0);
+  };
+  double least = std::numeric_limits<double>::infinity();
+  double most = 0;
   for (size_t i = 0; i < scale.size(); ++i) {
     scale[i] = std::pow(activation_mean[i], static_cast<float>(candidate.ratio));
     if (candidate.duo) scale[i] /= std::pow(weight_mean[i], 1 - candidate.ratio) + 1e-4;
     scale[i] = std::max(scale[i], kSmallestScale);
+    if (dead(i)) continue;
+    least = std::min(least, scale[i]);
+    most = std::max(most, scale[i]);
   }
-  const auto [least, most] = std::ranges::minmax(scale);
   const double middle = std::sqrt(least * most);
   std::vector<float> out(scale.size());
-  std::ranges::transform(scale, out.begin(), [&](double s) {
-    const auto normal = static_cast<float>(s / middle);
-    return std::isfinite(normal) ? normal : 1.0f;
-  });
+  for (size_t i = 0; i < out.size(); ++i) {
+    const auto normal = static_cast<float>(scale[i] / middle);
+    out[i] = !dead(i) && std::isfinite(normal) ? normal : 1.0f;
+  }
   return out;
 }
 

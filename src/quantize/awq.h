@@ -34,6 +34,8 @@ std::vector<double> weight_means(std::span<const Tensor> matrices, const Quantiz
                                  ThreadPool& threads);
 
 // s [in] of a candidate, normalised so that sqrt(max * min) = 1. weight_mean is empty without duo.
+// Channels that are always zero, or whose weights are, get 1 and do not count; the reference lets
+// them shift all others.
 std::vector<float> smoothing_scale(std::span<const float> activation_mean,
                                    std::span<const double> weight_mean, const Candidate& candidate);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/check.h"
 #include "core/packed_int.h"
@@ -18,6 +19,7 @@ using qwen3_vl::DecoderBlock;
 using qwen3_vl::DecoderBlockWeights;
 using qwen3_vl::LinearRole;
 using qwen3_vl::NormRole;
+using qwen3_vl::SmoothGroup;
 
 namespace {
 
@@ -92,11 +94,13 @@ class BlockQuantizer {
                                      .grid = plan_.grid,
                                      .on_candidate = plan_.on_candidate},
                                     *observer_, smoothed_);
+      roll_back_worse();
     }
     if (plan_.feedback) {
       round_in_stages(inputs);
     } else {
-      for (const LinearRole role : qwen3_vl::kAllLinears) finish(role, rounded_alone(role));
+      for (const LinearRole role : qwen3_vl::kAllLinears)
+        finish(role, rounded_alone(role, smoothed_));
     }
     for (const NormRole role : qwen3_vl::kAllNorms) {
       out_.tensors.push_back(
@@ -115,27 +119,68 @@ class BlockQuantizer {
     return QuantizedWeight::on_host(weight.dim(0), weight.dim(1), plan_.scheme);
   }
 
-  QuantizedWeight rounded_alone(LinearRole role) {
+  QuantizedWeight rounded_alone(LinearRole role, const SmoothedBlock& block) {
     QuantizedWeight q = empty(role);
     if (plan_.clipped_ranges) {
       plan_.on_candidate();
-      round_clipped(cx_, smoothed_.linear(role), *statistics(role), smoothed_.columns(role),
-                    plan_.scheme, q);
+      round_clipped(cx_, block.linear(role), *statistics(role), block.columns(role), plan_.scheme,
+                    q);
       return q;
     }
     if (!plan_.weighted_ranges) {
-      ops::quantize_weight(cx_, smoothed_.rounded(role), plan_.scheme, plan_.observer, q);
+      ops::quantize_weight(cx_, block.rounded(role), plan_.scheme, plan_.observer, q);
       return q;
     }
     AdaptiveRounding how;
     how.importance =
         Tensor::copy_of<float>(statistics(role)->square_mean(), {dense(stored_[role]).dim(1)});
-    const std::vector<float>& columns = smoothed_.columns(role);
+    const std::vector<float>& columns = block.columns(role);
     for (size_t i = 0; i < columns.size(); ++i) {
       how.importance.span<float>()[i] /= columns[i] * columns[i];
     }
-    ops::round_adaptively(cx_, smoothed_.linear(role), how, plan_.scheme, q);
+    ops::round_adaptively(cx_, block.linear(role), how, plan_.scheme, q);
     return q;
+  }
+
+  // Squared error of the outputs of the layers that `group` rescales, rounded as they will be;
+  // infinite where a scale is outside of what float16 holds, in which some loaders keep scales.
+  double rounded_error(const SmoothGroup& group, const SmoothedBlock& block) {
+    constexpr float kLeast = 0x1p-24f;
+    constexpr float kMost = 65504;
+    std::vector<LinearRole> changed = group.sinks;
+    if (!group.source_is_norm) changed.push_back(group.linear);
+    double total = 0;
+    for (const LinearRole role : changed) {
+      plan_.on_candidate();
+      const QuantizedWeight q = rounded_alone(role, block);
+      for (const bf16 scale : q.scales.span<bf16>()) {
+        if (to_float(scale) < kLeast || to_float(scale) > kMost) {
+          return std::numeric_limits<double>::infinity();
+        }
+      }
+      const Tensor error = remaining_error(cx_, q, plan_.scheme, dense(stored_[role]), block, role);
+      total += statistics(role)->output_error(cx_, error);
+    }
+    return total;
+  }
+
+  // The search rounds by minmax; what counts is the rounding that follows. Groups that are further
+  // off with it than without smoothing are left as they were.
+  void roll_back_worse() {
+    const std::vector<SmoothGroup> groups = qwen3_vl::smooth_groups(config_);
+    const SmoothedBlock plain(stored_);
+    SmoothedBlock kept(stored_);
+    for (size_t i = 0; i < groups.size(); ++i) {
+      SmoothingReport& report = out_.smoothing[i];
+      SmoothedBlock alone(stored_);
+      const std::vector<float>& factors = smoothed_.columns(groups[i].sinks.front());
+      alone.apply(groups[i], factors);
+      const bool changed = report.ratio != 0 || report.duo;
+      report.rolled_back =
+          changed && rounded_error(groups[i], alone) > rounded_error(groups[i], plain);
+      if (!report.rolled_back) kept.apply(groups[i], factors);
+    }
+    smoothed_ = std::move(kept);
   }
 
   // Layers that share an input together, in the order of the forward pass: each stage sees what the
@@ -231,6 +276,13 @@ QuantizedBlock quantize_block(Context& cx, const DecoderBlockWeights& stored,
   SQUINT_CHECK(!plan.feedback || inputs != nullptr);
   QuantizedBlock out = BlockQuantizer(cx, stored, config, layer, plan, observer).run(inputs);
   expect_measured(out);
+  // Bin 32 begins at 65536; bf16 has nothing between that and float16's largest number.
+  if (!out.scales.empty() && out.scales.rbegin()->first >= 32) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("layer {}: weights are so large that their scales overflow float16, in "
+                            "which some loaders keep scales; is the file damaged?",
+                            layer));
+  }
   return out;
 }
 

@@ -202,14 +202,18 @@ TEST(Awq, IdentityIsAlwaysFirstAndExact) {
   }
 }
 
-TEST(Awq, DeadChannelsGetAFiniteFactor) {
-  const std::vector<float> x = {0, 1, 2};
-  const std::vector<double> w = {0, 0.5, 0.5};
-  for (const Candidate& candidate : candidates(DuoScaling::both, 20)) {
-    for (const float s : smoothing_scale(x, w, candidate)) {
-      EXPECT_TRUE(std::isfinite(s) && s > 0);
+TEST(Awq, DeadChannelsDoNotShiftOthers) {
+  for (const Candidate& candidate : candidates(DuoScaling::on, 20)) {
+    const auto live =
+        smoothing_scale(std::vector<float>{1, 2}, std::vector<double>{0.5, 0.4}, candidate);
+    const auto all = smoothing_scale(std::vector<float>{0, 1, 3, 2},
+                                     std::vector<double>{0.5, 0.5, 0, 0.4}, candidate);
+    if (candidate.duo) {
+      EXPECT_EQ(all, (std::vector<float>{1, live[0], 1, live[1]})) << candidate.ratio;
     }
   }
+  EXPECT_EQ(smoothing_scale(std::vector<float>{0, 0}, {}, {.ratio = 0.5, .duo = false}),
+            (std::vector<float>{1, 1}));
 }
 
 TEST(Awq, LossesThatAreNotFiniteNeverWin) {
