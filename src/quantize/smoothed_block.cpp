@@ -15,7 +15,7 @@ const Tensor& dense(const LinearWeight& weight) { return std::get<Tensor>(weight
 
 }  // namespace
 
-SmoothedBlock::SmoothedBlock(const DecoderBlockWeights& stored) : stored_(stored) {
+SmoothedBlock::SmoothedBlock(const DecoderBlockWeights& stored) : stored_(&stored) {
   for (const NormRole role : qwen3_vl::kAllNorms) {
     norms_[static_cast<size_t>(role)] = to_f32(stored[role]);
   }
@@ -45,7 +45,7 @@ void SmoothedBlock::apply(const SmoothGroup& group, std::vector<float> scale) {
 }
 
 Tensor SmoothedBlock::linear(LinearRole role) const {
-  Tensor out = to_f32(dense(stored_[role]));
+  Tensor out = to_f32(dense((*stored_)[role]));
   const auto in = static_cast<size_t>(out.dim(1));
   const auto rows = static_cast<size_t>(out.dim(0));
   const std::vector<float>& column_factors = columns(role);
@@ -61,7 +61,7 @@ Tensor SmoothedBlock::linear(LinearRole role) const {
 
 Tensor SmoothedBlock::rounded(LinearRole role) const {
   const bool unchanged = columns(role).empty() && rows(role).empty();
-  return unchanged ? dense(stored_[role]) : round_to_bf16(linear(role));
+  return unchanged ? dense((*stored_)[role]) : round_to_bf16(linear(role));
 }
 
 namespace {

@@ -38,7 +38,7 @@ class SmoothedBlock {
  private:
   void divide_norm(std::span<float> weight, std::span<float> scale) const;
 
-  const qwen3_vl::DecoderBlockWeights& stored_;
+  const qwen3_vl::DecoderBlockWeights* stored_;
   std::array<Tensor, qwen3_vl::kNormRoles> norms_;
   std::array<std::vector<float>, qwen3_vl::kLinearRoles> columns_;
   std::array<std::vector<float>, qwen3_vl::kLinearRoles> rows_;
