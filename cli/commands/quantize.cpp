@@ -80,7 +80,8 @@ void choose(const Options& options, QuantizeOptions& q) {
   q.image_weight = options.image_weight.value_or(q.image_weight);
   q.symmetric = !options.asymmetric;
   for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
-  const bool needed = q.method != QuantizeMethod::rtn || q.observer == RangeObserver::imatrix;
+  const bool needed = q.method != QuantizeMethod::rtn || q.observer == RangeObserver::imatrix ||
+                      q.observer == RangeObserver::clip;
   if (!needed || !q.calibration.empty()) return;
   if (const auto rows = default_calibration()) {
     q.calibration = {{.path = *rows}};

@@ -51,10 +51,10 @@ TEST(SharedQuantize, TheDefaultIsAsGoodAsItsPresetPromises) {
 TEST(SharedQuantize, ClippingIsWorthATenth) {
   const auto shared = test::shared_data();
   if (!shared) GTEST_SKIP() << test::kNoShared;
-  const Divergence d = quantize_and_compare(
-      {.calibration = {{*shared / "calibration"}},
-       .method = QuantizeMethod::awq,
-       .observer = RangeObserver::clip}, *shared);
+  const Divergence d = quantize_and_compare({.calibration = {{*shared / "calibration"}},
+                                             .method = QuantizeMethod::awq,
+                                             .observer = RangeObserver::clip},
+                                            *shared);
   EXPECT_LE(d.kl, 0.0049);
   EXPECT_GE(d.top1, 0.986);
 }
