@@ -14,6 +14,7 @@
 #include "command.h"
 #include "default_calibration.h"
 #include "squint/engine.h"
+#include "squint/error.h"
 #include "terminal.h"
 
 namespace squint::cli {
@@ -22,6 +23,7 @@ namespace {
 struct Options {
   QuantizeOptions quantize;
   std::vector<std::string> calibration;  // PATH or PATH=WEIGHT
+  std::vector<std::string> overrides;    // PATTERN=BITS or PATTERN=BITS:GROUP
   // What was named beside the preset, or instead of it.
   QuantizePreset preset = QuantizePreset::balanced;
   std::optional<QuantizeMethod> method;
@@ -44,6 +46,25 @@ CalibrationSource parse_source(const std::string& text) {
   const auto [stop, error] = std::from_chars(text.data() + at + 1, end, source.weight);
   if (error != std::errc() || stop != end || at == 0) return {.path = text};
   return source;
+}
+
+// Patterns may hold '=' and ':' themselves.
+SchemeOverride parse_override(const std::string& text) {
+  const size_t at = text.rfind('=');
+  const char* end = text.data() + text.size();
+  SchemeOverride override{.pattern = text.substr(0, at)};
+  bool good = at != std::string::npos && at > 0;
+  if (good) {
+    const auto [stop, error] = std::from_chars(text.data() + at + 1, end, override.bits);
+    good = error == std::errc() && (stop == end || *stop == ':');
+    if (good && stop != end) {
+      const auto [last, wrong] = std::from_chars(stop + 1, end, override.group_size.emplace());
+      good = wrong == std::errc() && last == end;
+    }
+  }
+  if (good) return override;
+  throw Error(ErrorCode::usage,
+              fmt::format("--override {}: expected PATTERN=BITS or PATTERN=BITS:GROUP", text));
 }
 
 // The model itself, loaded when the first image asks for it.
@@ -79,6 +100,7 @@ void choose(const Options& options, QuantizeOptions& q) {
   q.propagation = options.propagation.value_or(q.propagation);
   q.image_weight = options.image_weight.value_or(q.image_weight);
   q.symmetric = !options.asymmetric;
+  for (const std::string& text : options.overrides) q.overrides.push_back(parse_override(text));
   for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
   const bool needed = q.method != QuantizeMethod::rtn || q.observer == RangeObserver::imatrix ||
                       q.observer == RangeObserver::clip;
@@ -156,7 +178,10 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       "or else all files of the first of these kinds that is there. Sources share --rows by\n"
       "their weights; one that has too few gives all:\n"
       "  squint quantize MODEL --calibration scans --calibration chats.parquet=3 --rows 256 "
-      "--seed 42 -o OUT\n\nInterrupted, the same command continues after the last "
+      "--seed 42 -o OUT\n\nMore bits where they matter; q, k and v of a layer stay alike, and gate "
+      "and up:\n"
+      "  squint quantize MODEL --override 're:.*down_proj=8' --override 're:.*layers.0.*=8' -o OUT"
+      "\n\nInterrupted, the same command continues after the last "
       "finished layer.");
   command->add_option("MODEL", q.model, "checkpoint folder in BF16")
       ->required()
@@ -215,6 +240,13 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
   command->add_option("--bits", q.bits, "4 or 8")
       ->check(CLI::IsMember({4, 8}))
       ->capture_default_str();
+  command
+      ->add_option("--override", options->overrides,
+                   "other bits for layers by name, or by re: and an expression; 16: left in BF16; "
+                   "the last that matches wins")
+      ->option_text("PATTERN=BITS[:GROUP]")
+      ->allow_extra_args(false)
+      ->check(refuse_empty);
   command->add_flag("--asymmetric", options->asymmetric, "with zero points");
   command->add_flag("--json", options->json, "print the report as JSON");
   options->device.add_to(*command);

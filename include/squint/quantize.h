@@ -70,6 +70,14 @@ using ReadImage =
     std::function<std::string(const std::filesystem::path& image, const std::string& prompt)>;
 inline constexpr std::string_view kReadingPrompt = "what is written in the image?";
 
+// Layers whose scheme differs. q, k and v of a layer must stay alike, and gate and up: loaders fuse
+// them.
+struct SchemeOverride {
+  std::string pattern;  // a full name, or "re:" and an expression that matches from its start
+  int bits = 8;         // 4, 8, or 16: left in BF16
+  std::optional<int64_t> group_size = std::nullopt;  // unless given, as of all others
+};
+
 struct QuantizeOptions {
   std::filesystem::path model;
   std::filesystem::path output;                // must not exist, or be empty
@@ -83,6 +91,7 @@ struct QuantizeOptions {
   int bits = 4;
   int64_t group_size = 128;  // columns; 0: a scale per row ("channel")
   bool symmetric = true;
+  std::vector<SchemeOverride> overrides;  // the last that matches wins
   // gptq and awq_gptq only:
   double dampening = 0.01;    // part of the Hessian's mean diagonal that is added to it
   int rounds = 2;             // of descent on scales and integers after GPTQ's pass
@@ -102,6 +111,7 @@ struct LinearReport {
   std::string module;
   double error = 0;
   double plain_error = 0;
+  int bits = 4;  // 16: left in BF16
 };
 
 struct SmoothingReport {
@@ -167,6 +177,7 @@ struct QuantizeReport {
   int64_t output_bytes = 0;
   int64_t layers_source_bytes = 0;  // of the quantized layers' tensors
   int64_t layers_output_bytes = 0;
+  double bits_per_weight = 0;     // in these layers, scales and zero points counted
   std::string model_hash;         // tells checkpoints apart; a hash of config.json and of samples
   std::string calibration_hash;   // of what the model sees: token ids and pixels
   std::string options_hash;       // sha256 of `recipe`

@@ -25,14 +25,12 @@ namespace {
 
 const Tensor& dense(const LinearWeight& weight) { return std::get<Tensor>(weight.weight); }
 
-// ŵ / columns * rows - stored: how far the layer is from what it was, smoothing undone.
-Tensor remaining_error(Context& cx, const QuantizedWeight& q, const QuantizationScheme& scheme,
-                       const Tensor& stored, const SmoothedBlock& block, LinearRole role) {
+// ŵ / columns * rows - stored: how far the layer is from what it was, smoothing undone. value(i) is
+// element i of ŵ.
+template <class Value>
+Tensor remaining_error(Context& cx, const Value& value, const Tensor& stored,
+                       const SmoothedBlock& block, LinearRole role) {
   const auto in = static_cast<size_t>(stored.dim(1));
-  const auto columns = static_cast<size_t>(scheme.group_columns(stored.dim(1)));
-  const std::span<const int8_t> codes = q.codes.span<int8_t>();
-  const std::span<const int8_t> zeros = q.zero_points.span<int8_t>();
-  const std::span<const bf16> scales = q.scales.span<bf16>();
   const std::span<const bf16> original = stored.span<bf16>();
   const std::vector<float>& column_factors = block.columns(role);
   const std::vector<float>& row_factors = block.rows(role);
@@ -41,8 +39,7 @@ Tensor remaining_error(Context& cx, const QuantizedWeight& q, const Quantization
   const auto of_row = [&](size_t row) {
     for (size_t c = 0; c < in; ++c) {
       const size_t i = row * in + c;
-      const size_t group = i / columns;
-      float w = static_cast<float>(codes[i] - zeros[group]) * to_float(scales[group]);
+      float w = value(i);
       if (!column_factors.empty()) w /= column_factors[c];
       if (!row_factors.empty()) w *= row_factors[row];
       out[i] = w - to_float(original[i]);
@@ -52,6 +49,19 @@ Tensor remaining_error(Context& cx, const QuantizedWeight& q, const Quantization
     for (int64_t row = begin; row < end; ++row) of_row(static_cast<size_t>(row));
   });
   return error;
+}
+
+Tensor remaining_error(Context& cx, const QuantizedWeight& q, const QuantizationScheme& scheme,
+                       const Tensor& stored, const SmoothedBlock& block, LinearRole role) {
+  const auto columns = static_cast<size_t>(scheme.group_columns(stored.dim(1)));
+  const std::span<const int8_t> codes = q.codes.span<int8_t>();
+  const std::span<const int8_t> zeros = q.zero_points.span<int8_t>();
+  const std::span<const bf16> scales = q.scales.span<bf16>();
+  const auto value = [&](size_t i) {
+    const size_t group = i / columns;
+    return static_cast<float>(codes[i] - zeros[group]) * to_float(scales[group]);
+  };
+  return remaining_error(cx, value, stored, block, role);
 }
 
 // ‖error‖ / ‖weight‖ of the layer's outputs, or of its weights where there are no statistics.
@@ -89,7 +99,7 @@ class BlockQuantizer {
   QuantizedBlock run(const PairedInputs& inputs) {
     if (plan_.smooth) {
       out_.smoothing = smooth_block(cx_, stored_, config_, layer_,
-                                    {.scheme = plan_.scheme,
+                                    {.schemes = plan_.schemes,
                                      .duo = plan_.duo,
                                      .grid = plan_.grid,
                                      .on_candidate = plan_.on_candidate},
@@ -99,8 +109,13 @@ class BlockQuantizer {
     if (plan_.feedback) {
       round_in_stages(inputs);
     } else {
-      for (const LinearRole role : qwen3_vl::kAllLinears)
-        finish(role, rounded_alone(role, smoothed_));
+      for (const LinearRole role : qwen3_vl::kAllLinears) {
+        if (plan_.schemes[role]) {
+          finish(role, rounded_alone(role, smoothed_));
+        } else {
+          keep(role);
+        }
+      }
     }
     for (const NormRole role : qwen3_vl::kAllNorms) {
       out_.tensors.push_back(
@@ -114,21 +129,23 @@ class BlockQuantizer {
     return observer_ != nullptr ? &observer_->of(role) : nullptr;
   }
 
+  const QuantizationScheme& scheme(LinearRole role) const { return plan_.schemes[role].value(); }
+
   QuantizedWeight empty(LinearRole role) const {
     const Tensor& weight = dense(stored_[role]);
-    return QuantizedWeight::on_host(weight.dim(0), weight.dim(1), plan_.scheme);
+    return QuantizedWeight::on_host(weight.dim(0), weight.dim(1), scheme(role));
   }
 
   QuantizedWeight rounded_alone(LinearRole role, const SmoothedBlock& block) {
     QuantizedWeight q = empty(role);
     if (plan_.clipped_ranges) {
       plan_.on_candidate();
-      round_clipped(cx_, block.linear(role), *statistics(role), block.columns(role), plan_.scheme,
+      round_clipped(cx_, block.linear(role), *statistics(role), block.columns(role), scheme(role),
                     q);
       return q;
     }
     if (!plan_.weighted_ranges) {
-      ops::quantize_weight(cx_, block.rounded(role), plan_.scheme, plan_.observer, q);
+      ops::quantize_weight(cx_, block.rounded(role), scheme(role), plan_.observer, q);
       return q;
     }
     AdaptiveRounding how;
@@ -138,7 +155,7 @@ class BlockQuantizer {
     for (size_t i = 0; i < columns.size(); ++i) {
       how.importance.span<float>()[i] /= columns[i] * columns[i];
     }
-    ops::round_adaptively(cx_, block.linear(role), how, plan_.scheme, q);
+    ops::round_adaptively(cx_, block.linear(role), how, scheme(role), q);
     return q;
   }
 
@@ -152,13 +169,17 @@ class BlockQuantizer {
     double total = 0;
     for (const LinearRole role : changed) {
       plan_.on_candidate();
+      if (!plan_.schemes[role]) {
+        total += statistics(role)->output_error(cx_, bf16_error(role, block));
+        continue;
+      }
       const QuantizedWeight q = rounded_alone(role, block);
       for (const bf16 scale : q.scales.span<bf16>()) {
         if (to_float(scale) < kLeast || to_float(scale) > kMost) {
           return std::numeric_limits<double>::infinity();
         }
       }
-      const Tensor error = remaining_error(cx_, q, plan_.scheme, dense(stored_[role]), block, role);
+      const Tensor error = remaining_error(cx_, q, scheme(role), dense(stored_[role]), block, role);
       total += statistics(role)->output_error(cx_, error);
     }
     return total;
@@ -186,16 +207,17 @@ class BlockQuantizer {
   // Layers that share an input together, in the order of the forward pass: each stage sees what the
   // stages before it have become.
   void round_in_stages(const PairedInputs& inputs) {
-    using enum LinearRole;
-    static const std::vector<std::vector<LinearRole>> kStages = {
-        {q, k, v}, {o}, {gate, up}, {down}};
     DecoderBlockWeights current = stored_;
     for (const NormRole role : qwen3_vl::kAllNorms) {
       current[role] = round_to_bf16(smoothed_.norm(role));
     }
-    for (const std::vector<LinearRole>& stage : kStages) {
+    for (const LinearUnit& stage : linear_units()) {
       plan_.on_candidate();
       const LinearRole first = stage.front();
+      if (!plan_.schemes[first]) {
+        for (const LinearRole role : stage) current[role].weight = keep(role);
+        continue;
+      }
       PairStatistics pair(cx_.backend, dense(stored_[first]).dim(1));
       double weight = 0;
       {
@@ -215,25 +237,46 @@ class BlockQuantizer {
                              plan_.feedback->propagation, cx_.backend.host_threads())
                 : weight_f;
         QuantizedWeight rounded = empty(role);
-        ops::round_adaptively(cx_, target, how, plan_.scheme, rounded);
-        current[role].weight = pack_linear(rounded, plan_.scheme);
+        ops::round_adaptively(cx_, target, how, scheme(role), rounded);
+        current[role].weight = pack_linear(rounded, scheme(role));
         finish(role, rounded);
       }
     }
   }
 
+  // Of a layer that stays in BF16: nothing, unless smoothing rescales its rows.
+  Tensor bf16_error(LinearRole role, const SmoothedBlock& block) {
+    const Tensor weight = block.rounded(role);
+    const std::span<const bf16> values = weight.span<bf16>();
+    const auto value = [&](size_t i) { return to_float(values[i]); };
+    return remaining_error(cx_, value, dense(stored_[role]), block, role);
+  }
+
+  Tensor keep(LinearRole role) {
+    const std::string module = qwen3_vl::module_name(layer_, role);
+    const Tensor weight = smoothed_.rounded(role);
+    out_.tensors.push_back({module + ".weight", weight});
+    const Tensor original = to_f32(dense(stored_[role]));
+    const Tensor remaining = bf16_error(role, smoothed_);
+    out_.linears.push_back({.module = module,
+                            .error = relative_error(cx_, remaining, original, statistics(role)),
+                            .bits = 16});
+    return weight;
+  }
+
   void finish(LinearRole role, const QuantizedWeight& q) {
     const std::string module = qwen3_vl::module_name(layer_, role);
-    io::append_packed_linear(out_.tensors, module, pack_linear(q, plan_.scheme));
+    io::append_packed_linear(out_.tensors, module, pack_linear(q, scheme(role)));
     count_scales(q.scales, out_.scales);
     const Tensor& stored = dense(stored_[role]);
     const Tensor original = to_f32(stored);
     const Tensor plain = Tensor::on_host(DType::f32, stored.shape());
-    ops::quantization_error(cx_, stored, {}, plan_.scheme, plain);
-    const Tensor remaining = remaining_error(cx_, q, plan_.scheme, stored, smoothed_, role);
+    ops::quantization_error(cx_, stored, {}, scheme(role), plain);
+    const Tensor remaining = remaining_error(cx_, q, scheme(role), stored, smoothed_, role);
     out_.linears.push_back({.module = module,
                             .error = relative_error(cx_, remaining, original, statistics(role)),
-                            .plain_error = relative_error(cx_, plain, original, statistics(role))});
+                            .plain_error = relative_error(cx_, plain, original, statistics(role)),
+                            .bits = scheme(role).bits});
   }
 
   Context& cx_;

@@ -9,6 +9,7 @@
 #include "io/safetensors.h"
 #include "models/qwen3_vl/decoder_block.h"
 #include "quantize/awq.h"
+#include "quantize/module_schemes.h"
 #include "quantize/pair_statistics.h"
 #include "quantize/statistics.h"
 #include "squint/quantize.h"
@@ -23,7 +24,7 @@ struct FeedbackPlan {
 };
 
 struct BlockPlan {
-  QuantizationScheme scheme;
+  BlockSchemes schemes;
   Observer observer = Observer::mse;
   bool smooth = true;
   bool weighted_ranges = false;  // by E[x²], instead of `observer`

@@ -20,7 +20,10 @@ constexpr const char* kHeadName = "journal.json";
 std::string report_text(const QuantizedBlock& block) {
   Json linears = Json::array();
   for (const LinearReport& l : block.linears) {
-    linears.push_back({{"module", l.module}, {"error", l.error}, {"plain_error", l.plain_error}});
+    linears.push_back({{"module", l.module},
+                       {"error", l.error},
+                       {"plain_error", l.plain_error},
+                       {"bits", l.bits}});
   }
   Json smoothing = Json::array();
   for (const SmoothingReport& s : block.smoothing) {
@@ -44,7 +47,8 @@ void read_report(const std::string& text, std::string_view where, QuantizedBlock
   for (const Json& l : member(report, "linears", where)) {
     block.linears.push_back({.module = string_member(l, "module", where),
                              .error = number_member(l, "error", where),
-                             .plain_error = number_member(l, "plain_error", where)});
+                             .plain_error = number_member(l, "plain_error", where),
+                             .bits = static_cast<int>(int_member(l, "bits", where))});
   }
   for (const Json& s : member(report, "smoothing", where)) {
     block.smoothing.push_back({.layer = int_member(s, "layer", where),

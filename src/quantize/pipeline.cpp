@@ -41,9 +41,7 @@ bool has_feedback(const QuantizeOptions& options) {
 
 BlockPlan block_plan(const QuantizeOptions& options) {
   BlockPlan plan{
-      .scheme = {.bits = options.bits,
-                 .group_size = options.group_size,
-                 .symmetric = options.symmetric},
+      .schemes = {},
       .observer = options.observer == RangeObserver::mse ? Observer::mse : Observer::minmax,
       .smooth = options.method == QuantizeMethod::awq || options.method == QuantizeMethod::awq_gptq,
       .weighted_ranges = options.observer == RangeObserver::imatrix,
@@ -136,6 +134,7 @@ class Run {
         weights_(checkpoint_),
         processor_(checkpoint_, config_),
         plan_(block_plan(options)),
+        schemes_(module_schemes(options, config_.text.layers)),
         scratch_(backend),
         cx_{.backend = backend, .scratch = scratch_} {
     plan_.on_candidate = [this] { stop_if_asked(); };
@@ -213,19 +212,37 @@ class Run {
       weights_.expect_finite(name);
       io::advise(checkpoint_.get(name), io::PageUse::done);
     }
-    std::string problems;
-    for (const LinearRole role : qwen3_vl::kAllLinears) {
-      const int64_t columns = checkpoint_.get(qwen3_vl::module_name(0, role) + ".weight").dim(1);
-      if (!plan_.scheme.divides(columns)) {
-        problems += fmt::format("{}{} has {} columns", problems.empty() ? "" : ", ",
-                                qwen3_vl::short_name(role), columns);
+    check_groups();
+  }
+
+  void check_groups() const {
+    std::map<int64_t, std::map<std::string_view, int64_t>> problems;  // by group size
+    for_each_linear([&](int64_t, LinearRole role, const Shape& shape, const auto& scheme) {
+      if (scheme && !scheme->divides(shape[1])) {
+        problems[scheme->group_size][qwen3_vl::short_name(role)] = shape[1];
       }
-    }
-    if (!problems.empty()) {
+    });
+    for (const auto& [group_size, roles] : problems) {
+      std::string text;
+      for (const auto& [role, columns] : roles) {
+        text += fmt::format("{}{} has {} columns", text.empty() ? "" : ", ", role, columns);
+      }
       throw Error(ErrorCode::bad_input,
                   fmt::format("{}: groups of {} do not divide all layers: {}; choose another group "
                               "size",
-                              options_.model.string(), options_.group_size, problems));
+                              options_.model.string(), group_size, text));
+    }
+  }
+
+  // do_one(layer, role, shape, scheme) for the layers that may be quantized.
+  template <class DoOne>
+  void for_each_linear(const DoOne& do_one) const {
+    for (int64_t layer = 0; layer < config_.text.layers; ++layer) {
+      for (const LinearRole role : qwen3_vl::kAllLinears) {
+        const std::string name = qwen3_vl::module_name(layer, role) + ".weight";
+        do_one(layer, role, checkpoint_.get(name).shape(),
+               schemes_[static_cast<size_t>(layer)][role]);
+      }
     }
   }
 
@@ -243,11 +260,19 @@ class Run {
     report_.options = options_;
     const Json type = checkpoint_.config().value("model_type", Json());
     if (type.is_string()) report_.architecture = type.get<std::string>();
-    report_.recipe = recipe_yaml(options_);
+    report_.recipe = recipe_yaml(options_, schemes_);
     report_.source_bytes = checkpoint_.tensor_bytes();
     report_.model_hash = io::fingerprint(checkpoint_);
     report_.calibration_hash = size.rows > 0 ? size.input_hash : "";
     report_.options_hash = io::sha256(report_.recipe);
+    int64_t bits = 0;
+    int64_t weights = 0;
+    for_each_linear([&](int64_t, LinearRole, const Shape& shape, const auto& scheme) {
+      bits += stored_bits(shape[0], shape[1], scheme);
+      weights += shape.numel();
+    });
+    report_.bits_per_weight =
+        static_cast<double>(bits) / static_cast<double>(std::max<int64_t>(weights, 1));
     report_.run.backend = cx_.backend.name();
     report_.run.kernels = cx_.backend.kernels();
     report_.run.threads = cx_.backend.host_threads().size();
@@ -255,7 +280,7 @@ class Run {
 
   // Everything that the output's bytes depend on, and the form of the journal.
   std::string identity() const {
-    return fmt::format("squint 2\n{}\n{}\n{}\n{}\n{}\n", report_.model_hash, report_.recipe,
+    return fmt::format("squint 3\n{}\n{}\n{}\n{}\n{}\n", report_.model_hash, report_.recipe,
                        report_.calibration_hash, cx_.backend.name(),
                        cx_.backend.kernels() == "scalar" ? "scalar" : "fused");
   }
@@ -280,7 +305,15 @@ class Run {
     const int64_t prepared = size.rows == 0 ? 0 : plan_.feedback ? 4 : 2;
     const int64_t chunk =
         std::min(size.tokens, kChunkTokens) * (6 * c.hidden + 2 * c.intermediate + 4 * q) * 4;
-    plan.block_bytes = weights * prepared + weights * options_.bits / 8 + largest * 13 + chunk;
+    std::vector<int64_t> packed_layers(static_cast<size_t>(c.layers));
+    int64_t packed = 0;
+    for_each_linear([&](int64_t layer, LinearRole, const Shape& shape, const auto& scheme) {
+      const int64_t bytes = stored_bits(shape[0], shape[1], scheme) / 8;
+      packed_layers[static_cast<size_t>(layer)] += bytes;
+      packed += bytes;
+    });
+    plan.block_bytes = weights * prepared + largest * 13 + chunk;
+    if (packed > 0) plan.block_bytes += std::ranges::max(packed_layers);
     if (size.rows > 0) {
       plan.statistics_bytes = 2 * InputStatistics::bytes(c.hidden) + InputStatistics::bytes(q) +
                               InputStatistics::bytes(c.intermediate);
@@ -294,8 +327,6 @@ class Run {
     plan.peak_bytes =
         size.held_bytes + plan.activation_bytes + plan.block_bytes + plan.statistics_bytes;
     const int64_t quantized = weights * c.layers;
-    const int64_t columns = plan_.scheme.group_size == 0 ? c.hidden : plan_.scheme.group_size;
-    const int64_t packed = quantized * options_.bits / 8 + 2 * (quantized / columns);
     plan.output_bytes = checkpoint_.tensor_bytes() - 2 * quantized + packed;
     // The journal still holds the packed layers while the result is written.
     plan.disk_bytes = plan.output_bytes + packed / c.layers * (c.layers - plan.resumed_layers);
@@ -366,8 +397,10 @@ class Run {
 
   QuantizedBlock quantize_layer(int64_t layer, const Activations* activations) {
     const DecoderBlockWeights stored = DecoderBlockWeights::load(weights_, config_.text, layer);
+    BlockPlan plan = plan_;
+    plan.schemes = schemes_[static_cast<size_t>(layer)];
     if (activations == nullptr) {
-      return quantize_block(cx_, stored, config_.text, layer, plan_, nullptr, nullptr);
+      return quantize_block(cx_, stored, config_.text, layer, plan, nullptr, nullptr);
     }
     const DecoderBlock block(stored, config_.text, layer, cx_.backend);
     BlockObserver observer(cx_, block);
@@ -380,7 +413,7 @@ class Run {
                                     PairStatistics& pair) {
       return activations->observe_pair(cx_, block, current, role, options_.image_weight, pair);
     };
-    return quantize_block(cx_, stored, config_.text, layer, plan_, &observer, inputs);
+    return quantize_block(cx_, stored, config_.text, layer, plan, &observer, inputs);
   }
 
   // The next layer sees what the quantized one makes of the rows.
@@ -392,14 +425,19 @@ class Run {
     for (const io::NamedTensor& t : quantized.tensors) by_name[t.name] = t.tensor;
     for (const LinearRole role : qwen3_vl::kAllLinears) {
       const std::string module = qwen3_vl::module_name(layer, role);
+      const auto& scheme = schemes_[static_cast<size_t>(layer)][role];
       LinearWeight& w = weights[role];
+      if (!scheme) {
+        w.weight = by_name.at(module + ".weight");
+        continue;
+      }
       PackedLinear packed{.rows = w.out_features,
                           .cols = w.in_features,
-                          .group_size = plan_.scheme.group_columns(w.in_features),
-                          .bits = plan_.scheme.bits};
+                          .group_size = scheme->group_columns(w.in_features),
+                          .bits = scheme->bits};
       packed.packed = by_name.at(module + ".weight_packed");
       packed.scale = by_name.at(module + ".weight_scale");
-      if (!plan_.scheme.symmetric) packed.zero_point = by_name.at(module + ".weight_zero_point");
+      if (!scheme->symmetric) packed.zero_point = by_name.at(module + ".weight_zero_point");
       w.weight = std::move(packed);
     }
     for (const qwen3_vl::NormRole role : qwen3_vl::kAllNorms) {
@@ -434,11 +472,12 @@ class Run {
       report_.layers_output_bytes += t.tensor.bytes();
     }
     io::QuantizationConfig config;
-    config.groups = {
-        {.scheme = plan_.scheme, .observer = std::string(observer_in_files(*options_.observer))}};
-    for (const std::string& module : qwen3_vl::other_linears(config_)) {
-      config.ignore.emplace_back(module);
-    }
+    config.groups = config_groups(schemes_, observer_in_files(*options_.observer));
+    // Text layers before the head, which is the last: the order in which loaders list them.
+    std::vector<std::string> ignored = qwen3_vl::other_linears(config_);
+    const std::vector<std::string> kept = unquantized_modules(schemes_);
+    ignored.insert(ignored.end() - 1, kept.begin(), kept.end());
+    for (const std::string& module : ignored) config.ignore.emplace_back(module);
     writer.write_side_file(io::kConfigFileName,
                            io::insert_quantization_config(checkpoint_.config_text(), config));
     writer.write_side_file("recipe.yaml", report_.recipe);
@@ -518,7 +557,8 @@ class Run {
   qwen3_vl::Config config_;
   qwen3_vl::Weights weights_;
   qwen3_vl::Processor processor_;
-  BlockPlan plan_;
+  BlockPlan plan_;  // but for the schemes
+  ModuleSchemes schemes_;
   Arena scratch_;
   Context cx_;
   std::vector<Conversation> rows_;

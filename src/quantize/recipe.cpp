@@ -1,6 +1,7 @@
 #include "quantize/recipe.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace squint::quantize {
 namespace {
@@ -50,6 +51,30 @@ std::string_view observer_comment(const QuantizeOptions& options) {
   return options.observer == RangeObserver::clip ? "# squint: observer clip\n" : "";
 }
 
+std::string group_yaml(size_t number, const io::QuantizationGroup& group) {
+  const QuantizationScheme& scheme = group.scheme;
+  std::vector<std::string> targets;
+  for (const io::ModulePattern& target : group.targets) {
+    const bool plain = target.kind() == io::ModulePattern::Kind::class_name;
+    targets.push_back(plain ? target.text() : "'" + target.text() + "'");
+  }
+  const bool channel = scheme.group_size == 0;
+  return fmt::format(R"(        group_{}:
+          targets: [{}]
+          weights:
+            num_bits: {}
+            type: int
+            symmetric: {}
+            group_size: {}
+            strategy: {}
+            dynamic: false
+            observer: {}
+)",
+                     number, fmt::join(targets, ", "), scheme.bits, scheme.symmetric,
+                     channel ? -1 : scheme.group_size, channel ? "channel" : "group",
+                     group.observer);
+}
+
 }  // namespace
 
 std::string_view observer_in_files(RangeObserver observer) {
@@ -59,33 +84,21 @@ std::string_view observer_in_files(RangeObserver observer) {
                                                                            : "memoryless_minmax";
 }
 
-std::string recipe_yaml(const QuantizeOptions& options) {
-  const bool channel = options.group_size == 0;
+std::string recipe_yaml(const QuantizeOptions& options, const ModuleSchemes& schemes) {
   const bool smooth =
       options.method == QuantizeMethod::awq || options.method == QuantizeMethod::awq_gptq;
   const bool feedback =
       options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
-  return calibration_comment(options) +
-         fmt::format(
-             R"({}default_stage:
-  default_modifiers:
-{}{}      config_groups:
-        group_0:
-          targets: [Linear]
-          weights:
-            num_bits: {}
-            type: int
-            symmetric: {}
-            group_size: {}
-            strategy: {}
-            dynamic: false
-            observer: {}
-      ignore: ['re:.*lm_head', 're:.*visual.*']
-)",
-             observer_comment(options), smooth ? kAwq : "",
-             feedback ? gptq_head(options) : "    QuantizationModifier:\n", options.bits,
-             options.symmetric, channel ? -1 : options.group_size, channel ? "channel" : "group",
-             observer_in_files(options.observer.value_or(RangeObserver::mse)));
+  std::string text = calibration_comment(options) + std::string(observer_comment(options)) +
+                     "default_stage:\n  default_modifiers:\n" + (smooth ? kAwq : "") +
+                     (feedback ? gptq_head(options) : "    QuantizationModifier:\n") +
+                     "      config_groups:\n";
+  const std::vector<io::QuantizationGroup> groups =
+      config_groups(schemes, observer_in_files(options.observer.value_or(RangeObserver::mse)));
+  for (size_t i = 0; i < groups.size(); ++i) text += group_yaml(i, groups[i]);
+  text += "      ignore: ['re:.*lm_head', 're:.*visual.*'";
+  for (const std::string& module : unquantized_modules(schemes)) text += ", '" + module + "'";
+  return text + "]\n";
 }
 
 }  // namespace squint::quantize

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "quantize/module_schemes.h"
 #include "squint/quantize.h"
 
 namespace squint::quantize {
@@ -10,7 +11,7 @@ namespace squint::quantize {
 // "memoryless_mse": an observer as compressed-tensors files name it.
 std::string_view observer_in_files(RangeObserver observer);
 
-// recipe.yaml. Equal options give equal text.
-std::string recipe_yaml(const QuantizeOptions& options);
+// recipe.yaml. Equal options and schemes give equal text.
+std::string recipe_yaml(const QuantizeOptions& options, const ModuleSchemes& schemes);
 
 }  // namespace squint::quantize

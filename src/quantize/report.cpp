@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -100,6 +101,28 @@ std::string options_text(const QuantizeOptions& o) {
       "{}, W{}A16, {}, {}, observer {}", name(o.method), o.bits,
       o.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", o.group_size),
       o.symmetric ? "symmetric" : "asymmetric", name(o.observer.value_or(RangeObserver::mse)));
+}
+
+std::vector<std::string> other_bits(const QuantizeReport& report) {
+  std::map<int, std::map<std::string, std::vector<int64_t>>> layers;  // by bits, then by role
+  for (const LinearReport& l : report.linears) {
+    if (l.bits == report.options.bits) continue;
+    const Place place = place_of(l.module);
+    layers[l.bits][place.role.substr(0, place.role.find("_proj"))].push_back(place.layer);
+  }
+  std::vector<std::string> lines;
+  for (const auto& [bits, roles] : layers) {
+    std::map<std::vector<int64_t>, std::vector<std::string>> together;
+    for (const auto& [role, numbers] : roles) together[numbers].push_back(role);
+    std::vector<std::string> parts;
+    for (const auto& [numbers, names] : together) {
+      parts.push_back(fmt::format("{} in {} {}", fmt::join(names, ", "),
+                                  numbers.size() == 1 ? "layer" : "layers",
+                                  fmt::join(numbers, ", ")));
+    }
+    lines.push_back(fmt::format("{} bits: {}", bits, fmt::join(parts, "; ")));
+  }
+  return lines;
 }
 
 std::string error_of(const QuantizeReport& report) {

@@ -29,6 +29,7 @@ OrderedJson linears_json(const std::vector<LinearReport>& linears) {
     json.push_back({{"module", l.module},
                     {"layer", place.layer},
                     {"role", place.role},
+                    {"bits", l.bits},
                     {"error", l.error},
                     {"plain_error", l.plain_error}});
   }
@@ -121,7 +122,8 @@ std::string QuantizeReport::to_json() const {
   json["size"] = {{"source_bytes", source_bytes},
                   {"output_bytes", output_bytes},
                   {"layers_source_bytes", layers_source_bytes},
-                  {"layers_output_bytes", layers_output_bytes}};
+                  {"layers_output_bytes", layers_output_bytes},
+                  {"bits_per_weight", bits_per_weight}};
   json["linears"] = linears_json(linears);
   json["smoothing"] = smoothing_json(smoothing);
   json["scales"] = scales_json(scales);

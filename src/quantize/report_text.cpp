@@ -139,7 +139,10 @@ std::string QuantizeReport::to_text(int width) const {
     out += fmt::format("{} rows, {} tokens ({} of images); ", plan.rows, plan.tokens,
                        plan.image_tokens);
   }
-  out += fmt::format("{}\n", seconds_text(run.seconds)) + sizes_text(*this) + "\n";
+  out += fmt::format("{}\n", seconds_text(run.seconds)) + sizes_text(*this);
+  out += fmt::format("bits        {:.3f} per weight, scales counted\n", bits_per_weight);
+  for (const std::string& line : other_bits(*this)) out += "            " + line + "\n";
+  out += "\n";
   out += errors_text(*this, table) + worst_text(table, width);
   if (!smoothing.empty()) out += smoothing_text(smoothing);
   if (held_out) out += held_out_text(*held_out);

@@ -49,6 +49,9 @@ double loss_left(const SmoothingReport& smoothing);
 
 // "awq, W4A16, groups of 128, symmetric, observer mse"
 std::string options_text(const QuantizeOptions& options);
+// "8 bits: k, q, v in layers 0, 3; down in layer 1", a line for each number of bits that is not the
+// usual one.
+std::vector<std::string> other_bits(const QuantizeReport& report);
 // "the outputs" or, without calibration, "the weights"
 std::string error_of(const QuantizeReport& report);
 

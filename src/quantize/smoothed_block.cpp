@@ -75,7 +75,7 @@ Tensor in_scratch(Context& cx, std::span<const float> values) {
 
 // Mean squared error of the outputs of all sinks when their columns are scaled before rounding.
 double smoothing_loss(Context& cx, const DecoderBlockWeights& stored, const SmoothGroup& group,
-                      const SmoothingPlan& plan, const InputStatistics& input,
+                      const QuantizationScheme& scheme, const InputStatistics& input,
                       std::span<const float> scale) {
   const Arena::Scope scope(cx.scratch);
   const Tensor smooth = in_scratch(cx, scale);
@@ -85,7 +85,7 @@ double smoothing_loss(Context& cx, const DecoderBlockWeights& stored, const Smoo
     const Arena::Scope sink_scope(cx.scratch);
     const Tensor& weight = dense(stored[sink]);
     const Tensor error = cx.scratch.tensor(weight.shape());
-    ops::quantization_error(cx, weight, smooth, plan.scheme, error);
+    ops::quantization_error(cx, weight, smooth, scheme, error);
     total += input.output_error(cx, error);
     outputs += weight.dim(0);
   }
@@ -95,15 +95,18 @@ double smoothing_loss(Context& cx, const DecoderBlockWeights& stored, const Smoo
 SmoothingReport smooth_group(Context& cx, const DecoderBlockWeights& stored, int64_t layer,
                              const SmoothGroup& group, const SmoothingPlan& plan,
                              const InputStatistics& input, SmoothedBlock& block) {
+  const std::optional<QuantizationScheme>& scheme = plan.schemes[group.sinks.front()];
+  if (!scheme) return {.layer = layer, .group = std::string(group.name)};
   std::vector<Tensor> matrices;
   for (const LinearRole sink : group.sinks) matrices.push_back(dense(stored[sink]));
   const std::vector<double> weight_mean =
-      weight_means(matrices, plan.scheme, cx.backend.host_threads());
-  Smoothing best = best_smoothing(input.abs_mean(), weight_mean, candidates(plan.duo, plan.grid),
-                                  [&](std::span<const float> scale) {
-                                    plan.on_candidate();
-                                    return smoothing_loss(cx, stored, group, plan, input, scale);
-                                  });
+      weight_means(matrices, *scheme, cx.backend.host_threads());
+  Smoothing best =
+      best_smoothing(input.abs_mean(), weight_mean, candidates(plan.duo, plan.grid),
+                     [&](std::span<const float> factors) {
+                       plan.on_candidate();
+                       return smoothing_loss(cx, stored, group, *scheme, input, factors);
+                     });
   block.apply(group, std::move(best.scale));
   return {.layer = layer,
           .group = std::string(group.name),

@@ -7,6 +7,7 @@
 
 #include "models/qwen3_vl/decoder_block.h"
 #include "quantize/awq.h"
+#include "quantize/module_schemes.h"
 #include "quantize/statistics.h"
 #include "squint/quantize.h"
 
@@ -45,13 +46,14 @@ class SmoothedBlock {
 };
 
 struct SmoothingPlan {
-  QuantizationScheme scheme;
+  BlockSchemes schemes;
   DuoScaling duo = DuoScaling::on;
   int grid = 20;
   std::function<void()> on_candidate = [] {};  // may throw to stop
 };
 
-// Searches the factors of every group by AWQ and applies them.
+// Searches the factors of every group by AWQ and applies them. Groups whose sinks stay in BF16 have
+// nothing to gain and are left as they are.
 std::vector<SmoothingReport> smooth_block(Context& cx, const qwen3_vl::DecoderBlockWeights& stored,
                                           const qwen3_vl::TextConfig& config, int64_t layer,
                                           const SmoothingPlan& plan, const BlockObserver& observer,

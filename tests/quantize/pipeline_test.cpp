@@ -11,6 +11,7 @@
 #include "io/checkpoint.h"
 #include "io/error_of.h"
 #include "io/fingerprint.h"
+#include "squint/engine.h"
 #include "squint/quantize.h"
 #include "support/paths.h"
 #include "support/tiny_checkpoint.h"
@@ -261,6 +262,35 @@ TEST_F(TinyQuantization, AContinuedRunReportsAllLayers) {
   };
   EXPECT_EQ(without_run("out"), without_run("undisturbed"));
   EXPECT_EQ(without_run("out")["linears"].size(), 14u);
+}
+
+TEST_F(TinyQuantization, LayersMayHaveOtherBits) {
+  for (const QuantizeMethod method : {QuantizeMethod::awq, QuantizeMethod::awq_gptq}) {
+    const std::string output = "out-" + std::string(name(method));
+    QuantizeOptions o = options(output);
+    o.method = method;
+    o.overrides = {{.pattern = "re:.*(gate|up)_proj", .bits = 16},
+                   {.pattern = "re:.*layers.1.*o_proj", .bits = 8, .group_size = 16}};
+    interrupt(o, 6);  // after the first layer
+    const QuantizeReport report = quantize_checkpoint(o, *backend_);
+    EXPECT_EQ(plan_.resumed_layers, 1);
+    EXPECT_NEAR(static_cast<double>(plan_.output_bytes), static_cast<double>(report.output_bytes),
+                0.01 * static_cast<double>(report.output_bytes));
+    const io::Checkpoint made = io::Checkpoint::open(o.output);
+    const std::string layer = "model.language_model.layers.1.";
+    EXPECT_EQ(made.get(layer + "mlp.up_proj.weight").dtype(), DType::bf16);
+    EXPECT_EQ(made.find(layer + "mlp.up_proj.weight_packed"), nullptr);
+    EXPECT_EQ(made.get(layer + "self_attn.o_proj.weight_packed").dim(1), 32 / 4);
+    EXPECT_EQ(made.get(layer + "self_attn.o_proj.weight_scale").dim(1), 2);
+    EXPECT_EQ(made.get(layer + "mlp.down_proj.weight_packed").dim(1), 48 / 8);
+    for (const LinearReport& l : report.linears) {
+      const bool kept = l.module.ends_with("gate_proj") || l.module.ends_with("up_proj");
+      EXPECT_EQ(l.bits, kept ? 16 : l.module == layer + "self_attn.o_proj" ? 8 : 4) << l.module;
+      // Smoothing rescales rows of up_proj.
+      EXPECT_LT(l.error, kept ? 0.004 : 0.5) << l.module;
+    }
+    const Engine engine(o.output, *backend_);  // reads every tensor by config.json
+  }
 }
 
 }  // namespace
