@@ -247,6 +247,9 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->option_text("PATTERN=BITS[:GROUP]")
       ->allow_extra_args(false)
       ->check(refuse_empty);
+  command->add_option("--budget", q.budget,
+                      "average bits of a weight in the text layers, scales counted, such as 4.5: "
+                      "the layers that lose most get 8 or 16");
   command->add_flag("--asymmetric", options->asymmetric, "with zero points");
   command->add_flag("--json", options->json, "print the report as JSON");
   options->device.add_to(*command);

@@ -92,6 +92,9 @@ struct QuantizeOptions {
   int64_t group_size = 128;  // columns; 0: a scale per row ("channel")
   bool symmetric = true;
   std::vector<SchemeOverride> overrides;  // the last that matches wins
+  // Average bits of a weight in the text layers, scales and zero points counted: layers that no
+  // override names get 4, 8 or 16 bits by what they lose. `bits` must be 4.
+  std::optional<double> budget;
   // gptq and awq_gptq only:
   double dampening = 0.01;    // part of the Hessian's mean diagonal that is added to it
   int rounds = 2;             // of descent on scales and integers after GPTQ's pass
@@ -112,6 +115,15 @@ struct LinearReport {
   double error = 0;
   double plain_error = 0;
   int bits = 4;  // 16: left in BF16
+};
+
+// What layers that share an input, and so their bits, would lose, and what a budget gave them.
+struct SensitivityReport {
+  int64_t layer = 0;
+  std::string unit;   // "q, k, v"
+  double loss_4 = 0;  // Σ (‖error of the output‖ / ‖output‖)² at 4 bits, without feedback
+  double loss_8 = 0;
+  int bits = 4;
 };
 
 struct SmoothingReport {
@@ -170,6 +182,7 @@ struct QuantizeReport {
   std::string recipe;        // recipe.yaml
   std::vector<LinearReport> linears;
   std::vector<SmoothingReport> smoothing;
+  std::vector<SensitivityReport> sensitivity;  // with a budget
   ScaleHistogram scales;
   std::optional<HeldOutReport> held_out;
   int64_t parameters = 0;

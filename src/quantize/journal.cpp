@@ -16,6 +16,7 @@ namespace {
 
 constexpr const char* kReportKey = "squint.report";
 constexpr const char* kHeadName = "journal.json";
+constexpr const char* kSensitivityName = "sensitivity.json";
 
 std::string report_text(const QuantizedBlock& block) {
   Json linears = Json::array();
@@ -69,8 +70,11 @@ bool is_of_a_journal(const fs::directory_entry& entry) {
   std::error_code error;
   if (!entry.is_regular_file(error)) return false;
   const std::string name = entry.path().filename().string();
-  if (name.starts_with('.')) return name.starts_with(".layer-") || name.starts_with(".journal.");
-  return name == kHeadName || (name.starts_with("layer-") && name.ends_with(".safetensors"));
+  if (name.starts_with('.'))
+    return name.starts_with(".layer-") || name.starts_with(".journal.") ||
+           name.starts_with(".sensitivity.");
+  return name == kHeadName || name == kSensitivityName ||
+         (name.starts_with("layer-") && name.ends_with(".safetensors"));
 }
 
 std::vector<fs::directory_entry> entries_of(const fs::path& folder, std::error_code& error) {
@@ -148,6 +152,30 @@ std::optional<QuantizedBlock> Journal::find(int64_t layer) const {
 
 void Journal::write(int64_t layer, const QuantizedBlock& block) const {
   io::write_safetensors(file_of(layer), block.tensors, {{kReportKey, report_text(block)}});
+}
+
+std::optional<std::vector<SensitivityReport>> Journal::find_sensitivity() const {
+  const fs::path path = folder_ / kSensitivityName;
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return std::nullopt;
+  const std::string where = path.string();
+  std::vector<SensitivityReport> units;
+  for (const Json& u : parse_json(io::read_file(path, 1 << 24), where)) {
+    units.push_back({.layer = int_member(u, "layer", where),
+                     .unit = string_member(u, "unit", where),
+                     .loss_4 = number_member(u, "loss_4", where),
+                     .loss_8 = number_member(u, "loss_8", where)});
+  }
+  return units;
+}
+
+void Journal::write_sensitivity(const std::vector<SensitivityReport>& units) const {
+  Json json = Json::array();
+  for (const SensitivityReport& u : units) {
+    json.push_back(
+        {{"layer", u.layer}, {"unit", u.unit}, {"loss_4", u.loss_4}, {"loss_8", u.loss_8}});
+  }
+  io::write_file_atomically(folder_ / kSensitivityName, json.dump() + "\n");
 }
 
 int64_t Journal::finished(int64_t layers) const {

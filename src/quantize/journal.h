@@ -25,6 +25,10 @@ class Journal {
   void write(int64_t layer, const QuantizedBlock& block) const;
   int64_t finished(int64_t layers) const;  // how many can be found, counted from the first
 
+  // What the units of all layers lose, where it has been measured.
+  std::optional<std::vector<SensitivityReport>> find_sensitivity() const;
+  void write_sensitivity(const std::vector<SensitivityReport>& units) const;
+
   // When everything has been published. What is not the journal's stays.
   void remove() const;
 

@@ -16,6 +16,7 @@
 #include "io/fingerprint.h"
 #include "io/mapped_file.h"
 #include "quantize/activations.h"
+#include "quantize/bit_budget.h"
 #include "quantize/block_quantizer.h"
 #include "quantize/image_answers.h"
 #include "quantize/journal.h"
@@ -85,6 +86,12 @@ void check_calibration(const QuantizeOptions& options) {
 }
 
 void check_options(const QuantizeOptions& options) {
+  if (options.budget && (!(*options.budget >= 4 && *options.budget <= 16) || options.bits != 4)) {
+    throw Error(ErrorCode::usage,
+                fmt::format("budget: expected 4 to 16 bits per weight and \"bits\" of 4, found {} "
+                            "and {}",
+                            *options.budget, options.bits));
+  }
   if (options.bits != 4 && options.bits != 8) {
     throw Error(ErrorCode::usage, fmt::format("bits: expected 4 or 8, found {}", options.bits));
   }
@@ -155,7 +162,10 @@ class Run {
     report_.plan = make_plan(size, journal);
     if (options_.on_plan) options_.on_plan(report_.plan);
     check_disk();
-    total_ = size.rows + config_.text.layers * (2 * size.rows + 1) + 1;
+    if (options_.budget) first_step_ = size.rows + 2 * config_.text.layers * size.rows;
+    total_ = first_step_ + size.rows + config_.text.layers * (2 * size.rows + 1) + 1;
+    if (options_.budget) choose_bits(journal);
+    done_ = first_step_;
     const std::vector<io::NamedTensor> replaced = quantize_layers(journal);
     write(replaced);
     journal.remove();
@@ -260,10 +270,17 @@ class Run {
     report_.options = options_;
     const Json type = checkpoint_.config().value("model_type", Json());
     if (type.is_string()) report_.architecture = type.get<std::string>();
-    report_.recipe = recipe_yaml(options_, schemes_);
     report_.source_bytes = checkpoint_.tensor_bytes();
     report_.model_hash = io::fingerprint(checkpoint_);
     report_.calibration_hash = size.rows > 0 ? size.input_hash : "";
+    describe_schemes();
+    report_.run.backend = cx_.backend.name();
+    report_.run.kernels = cx_.backend.kernels();
+    report_.run.threads = cx_.backend.host_threads().size();
+  }
+
+  void describe_schemes() {
+    report_.recipe = recipe_yaml(options_, schemes_);
     report_.options_hash = io::sha256(report_.recipe);
     int64_t bits = 0;
     int64_t weights = 0;
@@ -273,9 +290,6 @@ class Run {
     });
     report_.bits_per_weight =
         static_cast<double>(bits) / static_cast<double>(std::max<int64_t>(weights, 1));
-    report_.run.backend = cx_.backend.name();
-    report_.run.kernels = cx_.backend.kernels();
-    report_.run.threads = cx_.backend.host_threads().size();
   }
 
   // Everything that the output's bytes depend on, and the form of the journal.
@@ -313,6 +327,10 @@ class Run {
       packed += bytes;
     });
     plan.block_bytes = weights * prepared + largest * 13 + chunk;
+    if (options_.budget) {  // Not chosen yet: a layer may get twice the bits.
+      packed = static_cast<int64_t>(*options_.budget / 8 * static_cast<double>(weights * c.layers));
+      for (int64_t& bytes : packed_layers) bytes *= 2;
+    }
     if (packed > 0) plan.block_bytes += std::ranges::max(packed_layers);
     if (size.rows > 0) {
       plan.statistics_bytes = 2 * InputStatistics::bytes(c.hidden) + InputStatistics::bytes(q) +
@@ -331,6 +349,60 @@ class Run {
     // The journal still holds the packed layers while the result is written.
     plan.disk_bytes = plan.output_bytes + packed / c.layers * (c.layers - plan.resumed_layers);
     return plan;
+  }
+
+  // Measured on the unquantized model, before anything is rounded.
+  void choose_bits(const Journal& journal) {
+    if (auto known = journal.find_sensitivity()) {
+      report_.sensitivity = std::move(*known);
+    } else {
+      report_.sensitivity = measure_layers();
+      journal.write_sensitivity(report_.sensitivity);
+    }
+    std::array<Shape, qwen3_vl::kLinearRoles> shapes;
+    for (const LinearRole role : qwen3_vl::kAllLinears) {
+      shapes[static_cast<size_t>(role)] =
+          checkpoint_.get(qwen3_vl::module_name(0, role) + ".weight").shape();
+    }
+    spend_budget(options_, shapes, report_.sensitivity, schemes_);
+    describe_schemes();
+    book("sensitivity");
+  }
+
+  std::vector<SensitivityReport> measure_layers() {
+    std::vector<SensitivityReport> out;
+    std::unique_ptr<Activations> activations;
+    if (!rows_.empty()) {
+      activations = std::make_unique<Activations>(cx_, rows_, processor_, weights_, config_,
+                                                  [&](int64_t rows) { progress("images", rows); });
+    }
+    BlockPlan plan = plan_;
+    plan.schemes =
+        module_schemes({.group_size = options_.group_size, .symmetric = options_.symmetric}, 1)[0];
+    for (int64_t layer = 0; layer < config_.text.layers; ++layer) {
+      stop_if_asked();
+      const DecoderBlockWeights stored = DecoderBlockWeights::load(weights_, config_.text, layer);
+      const auto on_rows = [&](int64_t rows) {
+        progress(fmt::format("sensitivity of layer {} of {}", layer + 1, config_.text.layers),
+                 rows);
+      };
+      std::optional<DecoderBlock> block;
+      std::optional<BlockObserver> observer;
+      if (activations) {
+        block.emplace(stored, config_.text, layer, cx_.backend);
+        observer.emplace(cx_, *block);
+        cx_.observer = &*observer;
+        activations->observe(cx_, *block, on_rows);
+        cx_.observer = nullptr;
+        observer->finish(layer);
+      }
+      std::ranges::move(measure_sensitivity(cx_, stored, config_.text, layer, plan,
+                                            observer ? &*observer : nullptr),
+                        std::back_inserter(out));
+      if (activations) activations->advance(cx_, *block, nullptr, layer, on_rows);
+      advise_layer(layer, io::PageUse::done);
+    }
+    return out;
   }
 
   void check_disk() const {
@@ -383,7 +455,7 @@ class Run {
       std::ranges::move(block->smoothing, std::back_inserter(report_.smoothing));
       for (const auto& [bin, count] : block->scales) report_.scales[bin] += count;
       // Counted from the start, so that layers found in the journal count too.
-      done_ = report_.plan.rows + (layer + 1) * (2 * report_.plan.rows + 1);
+      done_ = first_step_ + report_.plan.rows + (layer + 1) * (2 * report_.plan.rows + 1);
       progress(phase_of(layer), 0);
     }
     return replaced;
@@ -566,6 +638,7 @@ class Run {
   PeakMemory memory_;
   double booked_ = 0;
   int64_t done_ = 0;
+  int64_t first_step_ = 0;  // of quantizing: the steps of measuring come before
   int64_t total_ = 1;
 };
 

@@ -75,6 +75,11 @@ std::string group_yaml(size_t number, const io::QuantizationGroup& group) {
                      group.observer);
 }
 
+// Also where the schemes are not chosen yet.
+std::string budget_comment(const QuantizeOptions& options) {
+  return options.budget ? fmt::format("# squint: budget {}\n", *options.budget) : "";
+}
+
 }  // namespace
 
 std::string_view observer_in_files(RangeObserver observer) {
@@ -89,10 +94,10 @@ std::string recipe_yaml(const QuantizeOptions& options, const ModuleSchemes& sch
       options.method == QuantizeMethod::awq || options.method == QuantizeMethod::awq_gptq;
   const bool feedback =
       options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
-  std::string text = calibration_comment(options) + std::string(observer_comment(options)) +
-                     "default_stage:\n  default_modifiers:\n" + (smooth ? kAwq : "") +
-                     (feedback ? gptq_head(options) : "    QuantizationModifier:\n") +
-                     "      config_groups:\n";
+  std::string text =
+      calibration_comment(options) + std::string(observer_comment(options)) +
+      budget_comment(options) + "default_stage:\n  default_modifiers:\n" + (smooth ? kAwq : "") +
+      (feedback ? gptq_head(options) : "    QuantizationModifier:\n") + "      config_groups:\n";
   const std::vector<io::QuantizationGroup> groups =
       config_groups(schemes, observer_in_files(options.observer.value_or(RangeObserver::mse)));
   for (size_t i = 0; i < groups.size(); ++i) text += group_yaml(i, groups[i]);

@@ -126,6 +126,16 @@ std::string QuantizeReport::to_json() const {
                   {"bits_per_weight", bits_per_weight}};
   json["linears"] = linears_json(linears);
   json["smoothing"] = smoothing_json(smoothing);
+  if (!sensitivity.empty()) {
+    json["sensitivity"] = OrderedJson::array();
+    for (const SensitivityReport& u : sensitivity) {
+      json["sensitivity"].push_back({{"layer", u.layer},
+                                     {"unit", u.unit},
+                                     {"loss_4", u.loss_4},
+                                     {"loss_8", u.loss_8},
+                                     {"bits", u.bits}});
+    }
+  }
   json["scales"] = scales_json(scales);
   if (held_out) {
     json["held_out"] = {{"rows", held_out->rows},

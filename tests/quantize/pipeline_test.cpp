@@ -264,6 +264,29 @@ TEST_F(TinyQuantization, AContinuedRunReportsAllLayers) {
   EXPECT_EQ(without_run("out")["linears"].size(), 14u);
 }
 
+TEST_F(TinyQuantization, ABudgetIsSpentAlikeAfterAStop) {
+  const auto spend = [&](const std::string& output, double budget) {
+    QuantizeOptions o = options(output);
+    o.budget = budget;
+    o.group_size = 16;
+    o.overrides = {{.pattern = "re:.*layers.0.*o_proj", .bits = 4}};
+    return o;
+  };
+  const QuantizeReport whole = quantize_checkpoint(spend("whole", 7), *backend_);
+  EXPECT_LE(whole.bits_per_weight, 7);
+  EXPECT_GT(whole.bits_per_weight, 6);
+  ASSERT_EQ(whole.sensitivity.size(), 8u);
+  EXPECT_EQ(whole.sensitivity[1].bits, 4);
+  for (const SensitivityReport& u : whole.sensitivity) EXPECT_LT(u.loss_8, u.loss_4 / 50);
+  interrupt(spend("out", 7), 6);
+  const QuantizeReport report = quantize_checkpoint(spend("out", 7), *backend_);
+  EXPECT_EQ(plan_.resumed_layers, 1);
+  EXPECT_EQ(report.recipe, whole.recipe);
+  EXPECT_EQ(weights("out"), weights("whole"));
+  EXPECT_TRUE(says(error_of(ErrorCode::usage, [&] { quantize(spend("few", 4.5)); }),
+                   "4.5 bits per weight are too few"));
+}
+
 TEST_F(TinyQuantization, LayersMayHaveOtherBits) {
   for (const QuantizeMethod method : {QuantizeMethod::awq, QuantizeMethod::awq_gptq}) {
     const std::string output = "out-" + std::string(name(method));
