@@ -27,6 +27,7 @@ struct Options {
   // What was named beside the preset, or instead of it.
   QuantizePreset preset = QuantizePreset::balanced;
   std::optional<QuantizeMethod> method;
+  std::filesystem::path recipe;  // instead of both
   std::optional<double> dampening;
   std::optional<int> rounds;
   std::optional<double> propagation;
@@ -90,16 +91,26 @@ class Reader {
   std::optional<Engine> engine_;
 };
 
-void choose(const Options& options, QuantizeOptions& q) {
+void choose_method(const Options& options, QuantizeOptions& q) {
+  if (!options.recipe.empty()) {
+    for (const std::string& note : apply_recipe(options.recipe, q)) {
+      fmt::print(stderr, "{}: {}\n", options.recipe.string(), note);
+    }
+    return;
+  }
   const std::optional<RangeObserver> observer = q.observer;
   apply_preset(options.preset, q);
   if (observer) q.observer = observer;
   q.method = options.method.value_or(q.method);
   q.dampening = options.dampening.value_or(q.dampening);
+  q.symmetric = !options.asymmetric;
+}
+
+void choose(const Options& options, QuantizeOptions& q) {
+  choose_method(options, q);
   q.rounds = options.rounds.value_or(q.rounds);
   q.propagation = options.propagation.value_or(q.propagation);
   q.image_weight = options.image_weight.value_or(q.image_weight);
-  q.symmetric = !options.asymmetric;
   for (const std::string& text : options.overrides) q.overrides.push_back(parse_override(text));
   for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
   const bool needed = q.method != QuantizeMethod::rtn || q.observer == RangeObserver::imatrix ||
@@ -129,6 +140,7 @@ void print_plan(const QuantizePlan& plan, const QuantizeOptions& options) {
              bytes_text(plan.peak_bytes), bytes_text(plan.activation_bytes),
              bytes_text(plan.block_bytes), bytes_text(plan.statistics_bytes),
              bytes_text(plan.output_bytes), options.output.string());
+  for (const std::string& note : plan.notes) fmt::print(stderr, "note: {}\n", note);
 }
 
 void run(Options& options, const Outcome& outcome) {
@@ -204,6 +216,11 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->add_option("--calibration-tokens", q.calibration_tokens,
                    "cut rows at N tokens, never inside an image; 0: text at 512, others never")
       ->check(CLI::NonNegativeNumber);
+  CLI::Option* recipe = command
+                            ->add_option("--recipe", options->recipe,
+                                         "do what a recipe.yaml of llm-compressor or squint says")
+                            ->option_text("FILE")
+                            ->check(refuse_empty);
   command
       ->add_option("--preset", options->preset,
                    "fast: awq; balanced: awq+gptq; best: the same, with more rounds of descent")
@@ -211,7 +228,8 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, QuantizePreset>{{"fast", QuantizePreset::fast},
                                                 {"balanced", QuantizePreset::balanced},
-                                                {"best", QuantizePreset::best}}));
+                                                {"best", QuantizePreset::best}}))
+      ->excludes(recipe);
   command
       ->add_option("--method", options->method, "instead: awq, gptq, both, or rtn: plain rounding")
       ->option_text("awq+gptq|gptq|awq|rtn")
@@ -219,16 +237,30 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
           std::map<std::string, QuantizeMethod>{{"awq", QuantizeMethod::awq},
                                                 {"gptq", QuantizeMethod::gptq},
                                                 {"awq+gptq", QuantizeMethod::awq_gptq},
-                                                {"rtn", QuantizeMethod::rtn}}));
+                                                {"rtn", QuantizeMethod::rtn}}))
+      ->excludes(recipe);
   command->add_option("--observer", q.observer, "how a group's range becomes its scale")
       ->option_text("minmax|mse|imatrix|clip [mse; imatrix with gptq]")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, RangeObserver>{{"minmax", RangeObserver::minmax},
                                                {"mse", RangeObserver::mse},
                                                {"imatrix", RangeObserver::imatrix},
-                                               {"clip", RangeObserver::clip}}));
-  command->add_option("--dampening", options->dampening,
-                      "gptq: added to the Hessian's diagonal [0.01]");
+                                               {"clip", RangeObserver::clip}}))
+      ->excludes(recipe);
+  command
+      ->add_option("--duo-scaling", q.duo_scaling,
+                   "awq: whether factors also follow the weights' sizes")
+      ->option_text("on|off|both [on]")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DuoScaling>{
+          {"on", DuoScaling::on}, {"off", DuoScaling::off}, {"both", DuoScaling::both}}))
+      ->excludes(recipe);
+  command->add_option("--grid", q.grid, "awq: factors to try for each group of layers")
+      ->capture_default_str()
+      ->excludes(recipe);
+  command
+      ->add_option("--dampening", options->dampening,
+                   "gptq: added to the Hessian's diagonal [0.01]")
+      ->excludes(recipe);
   command->add_option("--rounds", options->rounds,
                       "gptq: rounds of descent after its pass [2; best: 6]");
   command->add_option("--propagation", options->propagation,
@@ -236,10 +268,12 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
   command->add_option("--image-weight", options->image_weight,
                       "gptq: what an image token counts beside a text token [0.3]");
   command->add_option("--group-size", q.group_size, "columns that share a scale; 0: a whole row")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->excludes(recipe);
   command->add_option("--bits", q.bits, "4 or 8")
       ->check(CLI::IsMember({4, 8}))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->excludes(recipe);
   command
       ->add_option("--override", options->overrides,
                    "other bits for layers by name, or by re: and an expression; 16: left in BF16; "
@@ -250,7 +284,7 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
   command->add_option("--budget", q.budget,
                       "average bits of a weight in the text layers, scales counted, such as 4.5: "
                       "the layers that lose most get 8 or 16");
-  command->add_flag("--asymmetric", options->asymmetric, "with zero points");
+  command->add_flag("--asymmetric", options->asymmetric, "with zero points")->excludes(recipe);
   command->add_flag("--json", options->json, "print the report as JSON");
   options->device.add_to(*command);
   command->callback([options, &outcome] { run(*options, outcome); });

@@ -27,11 +27,15 @@ enum class QuantizeMethod : uint8_t {
 // the group's part of the outputs on the calibration set.
 enum class RangeObserver : uint8_t { minmax, mse, imatrix, clip };
 
+// What the search for AWQ's factors also goes by: the weights' sizes.
+enum class DuoScaling : uint8_t { off, on, both };
+
 // What a user who names nothing else gets; docs/quality.md has what each costs and brings.
 enum class QuantizePreset : uint8_t { fast, balanced, best };
 
 std::string_view name(QuantizeMethod method);  // "awq+gptq", as on the command line
 std::string_view name(RangeObserver observer);
+std::string_view name(DuoScaling duo);
 
 struct QuantizeProgress {
   std::string phase;  // "images", "layer 3 of 28", "writing"
@@ -56,6 +60,7 @@ struct QuantizePlan {
   int64_t peak_bytes = 0;
   int64_t output_bytes = 0;
   int64_t disk_bytes = 0;  // that must be free: the output, and layers the journal still lacks
+  std::vector<std::string> notes;  // what options ask for that the model has no place for
 };
 
 // calibration.jsonl or another file of conversations in JSON lines, a .parquet table of them, a
@@ -78,6 +83,15 @@ struct SchemeOverride {
   std::optional<int64_t> group_size = std::nullopt;  // unless given, as of all others
 };
 
+// One of AWQ's mappings. Layers are named as compressed-tensors does it: by their full name, or
+// "re:" and a regular expression that matches from its start.
+struct SmoothMapping {
+  std::string smooth_layer;
+  std::vector<std::string> balance_layers;
+
+  bool operator==(const SmoothMapping&) const = default;
+};
+
 struct QuantizeOptions {
   std::filesystem::path model;
   std::filesystem::path output;                // must not exist, or be empty
@@ -95,6 +109,14 @@ struct QuantizeOptions {
   // Average bits of a weight in the text layers, scales and zero points counted: layers that no
   // override names get 4, 8 or 16 bits by what they lose. `bits` must be 4.
   std::optional<double> budget;
+  // Which linear layers; "Linear" is every one. Of the text layers it must be all; the head and the
+  // vision tower are left alone in any case.
+  std::vector<std::string> targets = {"Linear"};
+  std::vector<std::string> ignore = {"re:.*lm_head", "re:.*visual.*"};
+  // awq and awq_gptq only:
+  DuoScaling duo_scaling = DuoScaling::on;
+  int grid = 20;                        // factors tried; at least 2 (off), 3 (on), 4 (both)
+  std::vector<SmoothMapping> mappings;  // empty: all that the model allows
   // gptq and awq_gptq only:
   double dampening = 0.01;    // part of the Hessian's mean diagonal that is added to it
   int rounds = 2;             // of descent on scales and integers after GPTQ's pass
@@ -107,6 +129,12 @@ struct QuantizeOptions {
 
 // Sets how weights are rounded: method, observer and what belongs to the method.
 void apply_preset(QuantizePreset preset, QuantizeOptions& options);
+
+// Sets what a recipe of llm-compressor says, also one that squint wrote (docs/recipes.md): method,
+// observer, scheme and what belongs to them. Rows, seed and calibration_tokens only where `options`
+// leave them open. Returns notes: keys that make no difference here. Throws Error(bad_input) for
+// what llm-compressor would not take either, Error(unsupported) for what squint cannot do.
+std::vector<std::string> apply_recipe(const std::filesystem::path& file, QuantizeOptions& options);
 
 // ‖error of the output‖ / ‖output‖ of one linear layer on the calibration set; plain is what
 // rounding alone, ranges by minmax, would have given. Without calibration, of the weights.

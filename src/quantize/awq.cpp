@@ -13,17 +13,19 @@ constexpr double kSmallestScale = 1e-4;
 
 }  // namespace
 
+int smallest_grid(DuoScaling duo) {
+  return duo == DuoScaling::off ? 2 : duo == DuoScaling::on ? 3 : 4;
+}
+
 std::vector<Candidate> candidates(DuoScaling duo, int grid) {
+  SQUINT_CHECK(grid >= smallest_grid(duo));
   std::vector<Candidate> out;
   if (duo == DuoScaling::on) {
-    SQUINT_CHECK(grid >= 3);
     out.push_back({0, false});
     for (int i = 0; i <= grid - 2; ++i) out.push_back({static_cast<double>(i) / (grid - 2), true});
   } else if (duo == DuoScaling::off) {
-    SQUINT_CHECK(grid >= 2);
     for (int i = 0; i < grid; ++i) out.push_back({static_cast<double>(i) / (grid - 1), false});
   } else {
-    SQUINT_CHECK(grid >= 4);
     const int half = grid / 2;
     for (int i = 0; i < half; ++i) {
       const double ratio = static_cast<double>(i) / (half - 1);

@@ -13,10 +13,9 @@
 #include "base/thread_pool.h"
 #include "core/quantization.h"
 #include "core/tensor.h"
+#include "squint/quantize.h"
 
 namespace squint::quantize {
-
-enum class DuoScaling : uint8_t { off, on, both };
 
 // duo: s = mean|x|^r / mean|w|^(1-r); otherwise s = mean|x|^r.
 struct Candidate {
@@ -24,8 +23,9 @@ struct Candidate {
   bool duo = false;
 };
 
+// The least `grid` that gives candidates other than the identity: 2 (off), 3 (on), 4 (both).
+int smallest_grid(DuoScaling duo);
 // In the reference's order; (0, without duo), the identity, is always the first.
-// grid: at least 3 (on), 2 (off) or 4 (both).
 std::vector<Candidate> candidates(DuoScaling duo, int grid);
 
 // Mean over the rows of all matrices of |w| / max|w| of its group, by column. Matrices are bf16

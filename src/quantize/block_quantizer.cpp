@@ -98,8 +98,9 @@ class BlockQuantizer {
 
   QuantizedBlock run(const PairedInputs& inputs) {
     if (plan_.smooth) {
-      out_.smoothing = smooth_block(cx_, stored_, config_, layer_,
-                                    {.schemes = plan_.schemes,
+      out_.smoothing = smooth_block(cx_, stored_, layer_,
+                                    {.groups = groups(),
+                                     .schemes = plan_.schemes,
                                      .duo = plan_.duo,
                                      .grid = plan_.grid,
                                      .on_candidate = plan_.on_candidate},
@@ -125,6 +126,10 @@ class BlockQuantizer {
   }
 
  private:
+  const std::vector<SmoothGroup>& groups() const {
+    return plan_.groups.at(static_cast<size_t>(layer_));
+  }
+
   const InputStatistics* statistics(LinearRole role) const {
     return observer_ != nullptr ? &observer_->of(role) : nullptr;
   }
@@ -188,7 +193,7 @@ class BlockQuantizer {
   // The search rounds by minmax; what counts is the rounding that follows. Groups that are further
   // off with it than without smoothing are left as they were.
   void roll_back_worse() {
-    const std::vector<SmoothGroup> groups = qwen3_vl::smooth_groups(config_);
+    const std::vector<SmoothGroup>& groups = this->groups();
     const SmoothedBlock plain(stored_);
     SmoothedBlock kept(stored_);
     for (size_t i = 0; i < groups.size(); ++i) {
@@ -227,7 +232,8 @@ class BlockQuantizer {
       pair.finish(cx_, weight, smoothed_.columns(first), qwen3_vl::module_name(layer_, first));
       AdaptiveRounding how =
           adaptive_rounding(pair.hessian(), plan_.feedback->dampening, plan_.feedback->rounds);
-      how.search = plan_.weighted_ranges;
+      how.search = plan_.weighted_ranges || plan_.observer == Observer::mse;
+      if (!plan_.weighted_ranges) std::ranges::fill(how.importance.span<float>(), 1.0f);
       for (const LinearRole role : stage) {
         plan_.on_candidate();
         const Tensor weight_f = smoothed_.linear(role);

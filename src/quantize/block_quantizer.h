@@ -27,8 +27,9 @@ struct BlockPlan {
   BlockSchemes schemes;
   Observer observer = Observer::mse;
   bool smooth = true;
-  bool weighted_ranges = false;  // by E[x²], instead of `observer`
-  bool clipped_ranges = false;   // by E[x xᵀ], instead of `observer`; without feedback
+  std::vector<std::vector<qwen3_vl::SmoothGroup>> groups;  // to smooth, by layer
+  bool weighted_ranges = false;                            // by E[x²], instead of `observer`
+  bool clipped_ranges = false;  // by E[x xᵀ], instead of `observer`; without feedback
   std::optional<FeedbackPlan> feedback;
   DuoScaling duo = DuoScaling::on;
   int grid = 20;

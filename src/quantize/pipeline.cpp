@@ -15,11 +15,13 @@
 #include "io/checkpoint_writer.h"
 #include "io/fingerprint.h"
 #include "io/mapped_file.h"
+#include "io/quantization_config.h"
 #include "quantize/activations.h"
 #include "quantize/bit_budget.h"
 #include "quantize/block_quantizer.h"
 #include "quantize/image_answers.h"
 #include "quantize/journal.h"
+#include "quantize/mappings.h"
 #include "quantize/recipe.h"
 #include "squint/error.h"
 #include "squint/quantize.h"
@@ -46,7 +48,9 @@ BlockPlan block_plan(const QuantizeOptions& options) {
       .observer = options.observer == RangeObserver::mse ? Observer::mse : Observer::minmax,
       .smooth = options.method == QuantizeMethod::awq || options.method == QuantizeMethod::awq_gptq,
       .weighted_ranges = options.observer == RangeObserver::imatrix,
-      .clipped_ranges = options.observer == RangeObserver::clip};
+      .clipped_ranges = options.observer == RangeObserver::clip,
+      .duo = options.duo_scaling,
+      .grid = options.grid};
   if (has_feedback(options)) {
     plan.feedback = {.dampening = options.dampening,
                      .rounds = options.rounds,
@@ -118,10 +122,15 @@ void check_options(const QuantizeOptions& options) {
     throw Error(ErrorCode::usage,
                 fmt::format("rounds: expected 0 to 100, found {}", options.rounds));
   }
-  if (has_feedback(options) &&
-      (options.observer == RangeObserver::mse || options.observer == RangeObserver::clip)) {
-    throw Error(ErrorCode::usage, fmt::format("{} chooses ranges by imatrix or minmax, not {}",
+  if (has_feedback(options) && options.observer == RangeObserver::clip) {
+    throw Error(ErrorCode::usage, fmt::format("{} chooses ranges by imatrix, mse or minmax, not {}",
                                               name(options.method), name(*options.observer)));
+  }
+  const int least = smallest_grid(options.duo_scaling);
+  if (options.grid < least || options.grid > 1000) {
+    throw Error(ErrorCode::usage,
+                fmt::format("grid: expected {} to 1000 with duo scaling {}, found {}", least,
+                            name(options.duo_scaling), options.grid));
   }
   const fs::path& out = options.output;
   if (!io::is_vacant(out)) {
@@ -149,6 +158,7 @@ class Run {
 
   QuantizeReport run() {
     check_model();
+    choose_layers();
     book("checking the model");
     ImageAnswers answers(fs::path(options_.output).concat(".answers.jsonl"), checkpoint_,
                          options_.read_image);
@@ -256,6 +266,19 @@ class Run {
     }
   }
 
+  // Which layers the options name, by patterns that a recipe may hold.
+  void choose_layers() {
+    if (plan_.smooth) {
+      SmoothGroups chosen = choose_groups(options_.mappings, config_.text);
+      plan_.groups = std::move(chosen.layers);
+      if (chosen.left_out) {
+        notes_.emplace_back(
+            "v_proj → o_proj is left out, as llm-compressor does: their widths differ");
+      }
+    }
+    if (auto note = check_selection(options_, config_)) notes_.push_back(std::move(*note));
+  }
+
   void expect_bf16(int64_t layer, LinearRole role) const {
     const std::string name = qwen3_vl::module_name(layer, role) + ".weight";
     const Tensor weight = checkpoint_.get(name);
@@ -348,6 +371,7 @@ class Run {
     plan.output_bytes = checkpoint_.tensor_bytes() - 2 * quantized + packed;
     // The journal still holds the packed layers while the result is written.
     plan.disk_bytes = plan.output_bytes + packed / c.layers * (c.layers - plan.resumed_layers);
+    plan.notes = notes_;
     return plan;
   }
 
@@ -633,6 +657,7 @@ class Run {
   ModuleSchemes schemes_;
   Arena scratch_;
   Context cx_;
+  std::vector<std::string> notes_;
   std::vector<Conversation> rows_;
   QuantizeReport report_;
   PeakMemory memory_;

@@ -1,32 +1,48 @@
 #include "quantize/recipe.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
+
+#include "quantize/mappings.h"
 
 namespace squint::quantize {
 namespace {
 
-constexpr const char* kAwq = R"(    AWQModifier:
-      mappings:
-      - smooth_layer: re:.*input_layernorm$
-        balance_layers: ['re:.*q_proj$', 're:.*k_proj$', 're:.*v_proj$']
-      - smooth_layer: re:.*post_attention_layernorm$
-        balance_layers: ['re:.*gate_proj$', 're:.*up_proj$']
-      - smooth_layer: re:.*up_proj$
-        balance_layers: ['re:.*down_proj$']
-      duo_scaling: true
-      n_grid: 20
-)";
+std::string in_quotes(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? "''" : std::string(1, c);
+  return out + "'";
+}
 
-// Keys that the other tool does not know stand in a comment.
+std::string list(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + in_quotes(text);
+  return "[" + out + "]";
+}
+
+std::string_view duo_in_files(DuoScaling duo) {
+  return duo == DuoScaling::both ? "both" : duo == DuoScaling::on ? "true" : "false";
+}
+
+std::string awq_modifier(const QuantizeOptions& options) {
+  std::string out = "    AWQModifier:\n      mappings:\n";
+  for (const SmoothMapping& mapping :
+       options.mappings.empty() ? default_mappings() : options.mappings) {
+    out += fmt::format("      - smooth_layer: {}\n        balance_layers: {}\n",
+                       in_quotes(mapping.smooth_layer), list(mapping.balance_layers));
+  }
+  return out + fmt::format("      duo_scaling: {}\n      n_grid: {}\n",
+                           duo_in_files(options.duo_scaling), options.grid);
+}
+
 std::string gptq_head(const QuantizeOptions& options) {
-  return fmt::format(R"(    # squint: rounds {}, propagation {}, image weight {}
+  return fmt::format(R"(    {}rounds {}, propagation {}, image weight {}
     GPTQModifier:
       block_size: 128
       dampening_frac: {}
       actorder: static
 )",
-                     options.rounds, options.propagation, options.image_weight, options.dampening);
+                     kRecipeComment, options.rounds, options.propagation, options.image_weight,
+                     options.dampening);
 }
 
 // Which rows the run saw, where it was not simply all.
@@ -43,24 +59,21 @@ std::string calibration_comment(const QuantizeOptions& options) {
   if (options.seed) text += fmt::format(", seed {}", *options.seed);
   if (options.calibration_tokens > 0)
     text += fmt::format(", tokens {}", options.calibration_tokens);
-  return text.empty() ? "" : "# squint: calibration " + text.substr(2) + "\n";
+  return text.empty() ? "" : fmt::format("{}calibration {}\n", kRecipeComment, text.substr(2));
 }
 
 // The observer, where llm-compressor knows none of that name.
-std::string_view observer_comment(const QuantizeOptions& options) {
-  return options.observer == RangeObserver::clip ? "# squint: observer clip\n" : "";
+std::string observer_comment(const QuantizeOptions& options) {
+  return options.observer == RangeObserver::clip ? fmt::format("{}observer clip\n", kRecipeComment)
+                                                 : "";
 }
 
-std::string group_yaml(size_t number, const io::QuantizationGroup& group) {
+std::string group_yaml(size_t number, const io::QuantizationGroup& group,
+                       const std::vector<std::string>& targets) {
   const QuantizationScheme& scheme = group.scheme;
-  std::vector<std::string> targets;
-  for (const io::ModulePattern& target : group.targets) {
-    const bool plain = target.kind() == io::ModulePattern::Kind::class_name;
-    targets.push_back(plain ? target.text() : "'" + target.text() + "'");
-  }
   const bool channel = scheme.group_size == 0;
   return fmt::format(R"(        group_{}:
-          targets: [{}]
+          targets: {}
           weights:
             num_bits: {}
             type: int
@@ -70,14 +83,14 @@ std::string group_yaml(size_t number, const io::QuantizationGroup& group) {
             dynamic: false
             observer: {}
 )",
-                     number, fmt::join(targets, ", "), scheme.bits, scheme.symmetric,
+                     number, list(targets), scheme.bits, scheme.symmetric,
                      channel ? -1 : scheme.group_size, channel ? "channel" : "group",
                      group.observer);
 }
 
 // Also where the schemes are not chosen yet.
 std::string budget_comment(const QuantizeOptions& options) {
-  return options.budget ? fmt::format("# squint: budget {}\n", *options.budget) : "";
+  return options.budget ? fmt::format("{}budget {}\n", kRecipeComment, *options.budget) : "";
 }
 
 }  // namespace
@@ -95,15 +108,22 @@ std::string recipe_yaml(const QuantizeOptions& options, const ModuleSchemes& sch
   const bool feedback =
       options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
   std::string text =
-      calibration_comment(options) + std::string(observer_comment(options)) +
-      budget_comment(options) + "default_stage:\n  default_modifiers:\n" + (smooth ? kAwq : "") +
+      calibration_comment(options) + observer_comment(options) + budget_comment(options) +
+      "default_stage:\n  default_modifiers:\n" + (smooth ? awq_modifier(options) : "") +
       (feedback ? gptq_head(options) : "    QuantizationModifier:\n") + "      config_groups:\n";
   const std::vector<io::QuantizationGroup> groups =
       config_groups(schemes, observer_in_files(options.observer.value_or(RangeObserver::mse)));
-  for (size_t i = 0; i < groups.size(); ++i) text += group_yaml(i, groups[i]);
-  text += "      ignore: ['re:.*lm_head', 're:.*visual.*'";
-  for (const std::string& module : unquantized_modules(schemes)) text += ", '" + module + "'";
-  return text + "]\n";
+  for (size_t i = 0; i < groups.size(); ++i) {
+    std::vector<std::string> targets = options.targets;
+    if (groups.size() > 1) {
+      targets.clear();
+      for (const io::ModulePattern& target : groups[i].targets) targets.push_back(target.text());
+    }
+    text += group_yaml(i, groups[i], targets);
+  }
+  std::vector<std::string> ignore = options.ignore;
+  for (const std::string& module : unquantized_modules(schemes)) ignore.push_back(module);
+  return text + fmt::format("      ignore: {}\n", list(ignore));
 }
 
 }  // namespace squint::quantize

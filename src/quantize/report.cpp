@@ -22,6 +22,10 @@ std::string_view name(QuantizeMethod method) {
   return "";
 }
 
+std::string_view name(DuoScaling duo) {
+  return duo == DuoScaling::both ? "both" : duo == DuoScaling::on ? "on" : "off";
+}
+
 std::string_view name(RangeObserver observer) {
   switch (observer) {
     case RangeObserver::minmax:

@@ -314,6 +314,10 @@ std::string what_ran(const QuantizeReport& r) {
   out += fact("Method", options_text(o));
   out += fact("Bits per weight", fmt::format("{:.3f}, scales counted", r.bits_per_weight));
   for (const std::string& line : other_bits(r)) out += fact("Other layers", line);
+  if (o.method == QuantizeMethod::awq || o.method == QuantizeMethod::awq_gptq) {
+    out += fact("Smoothing",
+                fmt::format("duo scaling {}, {} factors tried", name(o.duo_scaling), o.grid));
+  }
   if (o.method == QuantizeMethod::gptq || o.method == QuantizeMethod::awq_gptq) {
     out += fact("Feedback", fmt::format("dampening {}, rounds {}, propagation {}, image weight {}",
                                         o.dampening, o.rounds, o.propagation, o.image_weight));

@@ -13,6 +13,10 @@ OrderedJson options_json(const QuantizeOptions& o) {
                       {"group_size", o.group_size},
                       {"symmetric", o.symmetric},
                       {"observer", name(o.observer.value_or(RangeObserver::mse))}};
+  if (o.method == QuantizeMethod::awq || o.method == QuantizeMethod::awq_gptq) {
+    json["duo_scaling"] = name(o.duo_scaling);
+    json["grid"] = o.grid;
+  }
   if (o.method == QuantizeMethod::gptq || o.method == QuantizeMethod::awq_gptq) {
     json["dampening"] = o.dampening;
     json["rounds"] = o.rounds;

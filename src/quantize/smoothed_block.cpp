@@ -119,11 +119,10 @@ SmoothingReport smooth_group(Context& cx, const DecoderBlockWeights& stored, int
 }  // namespace
 
 std::vector<SmoothingReport> smooth_block(Context& cx, const DecoderBlockWeights& stored,
-                                          const qwen3_vl::TextConfig& config, int64_t layer,
-                                          const SmoothingPlan& plan, const BlockObserver& observer,
-                                          SmoothedBlock& block) {
+                                          int64_t layer, const SmoothingPlan& plan,
+                                          const BlockObserver& observer, SmoothedBlock& block) {
   std::vector<SmoothingReport> reports;
-  for (const SmoothGroup& group : qwen3_vl::smooth_groups(config)) {
+  for (const SmoothGroup& group : plan.groups) {
     reports.push_back(
         smooth_group(cx, stored, layer, group, plan, observer.of(group.sinks.front()), block));
   }

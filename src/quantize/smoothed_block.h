@@ -3,6 +3,7 @@
 
 #include <array>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "models/qwen3_vl/decoder_block.h"
@@ -46,6 +47,7 @@ class SmoothedBlock {
 };
 
 struct SmoothingPlan {
+  std::span<const qwen3_vl::SmoothGroup> groups;
   BlockSchemes schemes;
   DuoScaling duo = DuoScaling::on;
   int grid = 20;
@@ -55,8 +57,7 @@ struct SmoothingPlan {
 // Searches the factors of every group by AWQ and applies them. Groups whose sinks stay in BF16 have
 // nothing to gain and are left as they are.
 std::vector<SmoothingReport> smooth_block(Context& cx, const qwen3_vl::DecoderBlockWeights& stored,
-                                          const qwen3_vl::TextConfig& config, int64_t layer,
-                                          const SmoothingPlan& plan, const BlockObserver& observer,
-                                          SmoothedBlock& block);
+                                          int64_t layer, const SmoothingPlan& plan,
+                                          const BlockObserver& observer, SmoothedBlock& block);
 
 }  // namespace squint::quantize
