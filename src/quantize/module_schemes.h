@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/quantization.h"
+#include "io/checkpoint.h"
 #include "io/quantization_config.h"
 #include "models/qwen3_vl/decoder_block.h"
 #include "squint/quantize.h"
@@ -39,6 +40,18 @@ using ModuleSchemes = std::vector<BlockSchemes>;  // by layer
 // All alike but for options.overrides, the last of which wins. Throws Error(usage) for one that
 // matches no layer, and where they leave a unit with two schemes, or nothing to quantize.
 ModuleSchemes module_schemes(const QuantizeOptions& options, int64_t layers);
+// do_one(layer, role, shape, scheme) for every linear layer of `schemes`.
+template <class DoOne>
+void for_each_linear(const io::Checkpoint& checkpoint, const ModuleSchemes& schemes,
+                     const DoOne& do_one) {
+  for (size_t layer = 0; layer < schemes.size(); ++layer) {
+    for (const qwen3_vl::LinearRole role : qwen3_vl::kAllLinears) {
+      const auto at = static_cast<int64_t>(layer);
+      const std::string name = qwen3_vl::module_name(at, role) + ".weight";
+      do_one(at, role, checkpoint.get(name).shape(), schemes[layer][role]);
+    }
+  }
+}
 bool is_overridden(const QuantizeOptions& options, const std::string& module);
 
 // The groups of config.json: "Linear" where there is one, expressions where there are several. A

@@ -4,9 +4,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
-#include <cmath>
-#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -18,6 +15,7 @@
 #include "quantize/nearest_name.h"
 #include "quantize/recipe.h"
 #include "quantize/yaml.h"
+#include "quantize/yaml_reader.h"
 #include "squint/error.h"
 
 namespace squint {
@@ -25,22 +23,13 @@ namespace {
 
 using namespace quantize;
 using Kind = YamlNode::Kind;
-using Handler = std::function<void(const YamlNode&)>;
-using Keys = std::map<std::string, Handler, std::less<>>;
+using Handler = YamlReader::Handler;
+using Keys = YamlReader::Keys;
 
 constexpr size_t kMaxMappings = 64;
 constexpr std::string_view kSupported =
     "squint quantizes weights alone, to integers of 4 or 8 bits with a scale per group or channel: "
     "W4A16, W4A16_ASYM, W8A16";
-
-template <class Value>
-std::optional<Value> parse_number(std::string_view text) {
-  Value value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc() || stop != end) return std::nullopt;
-  return value;
-}
 
 std::optional<RangeObserver> observer_named(std::string_view name) {
   if (name == "minmax" || name == "static_minmax" || name == "memoryless_minmax") {
@@ -69,10 +58,10 @@ struct Quantizer {
   int line = 0;  // of any of this; 0: nothing
 };
 
-class RecipeReader {
+class RecipeReader : YamlReader {
  public:
   RecipeReader(std::string_view where, QuantizeOptions& options)
-      : where_(where), options_(options) {}
+      : YamlReader(where), options_(options) {}
 
   std::vector<std::string> read(const YamlNode& root, std::string_view text) {
     options_.rounds = QuantizeOptions().rounds;
@@ -88,46 +77,6 @@ class RecipeReader {
   }
 
  private:
-  [[noreturn]] void fail(ErrorCode code, int line, std::string_view what) const {
-    throw Error(code, fmt::format("{} line {}: {}", where_, line, what));
-  }
-  [[noreturn]] void refuse(const YamlNode& node, std::string_view what) const {
-    fail(ErrorCode::bad_input, node.line, what);
-  }
-  [[noreturn]] void cannot(const YamlNode& node, std::string_view what) const {
-    fail(ErrorCode::unsupported, node.line, what);
-  }
-
-  std::span<const YamlNode> members(const YamlNode& node) const {
-    if (node.kind != Kind::map && node.kind != Kind::null) {
-      refuse(node, fmt::format("{}expected keys and values", named(node)));
-    }
-    return node.items;
-  }
-  static std::string named(const YamlNode& node) { return node.key.empty() ? "" : node.key + ": "; }
-  const std::string& text(const YamlNode& node) const {
-    if (node.kind != Kind::scalar) refuse(node, fmt::format("{}expected one value", named(node)));
-    return node.text;
-  }
-  bool boolean(const YamlNode& node) const {
-    std::string word = text(node);
-    std::ranges::transform(word, word.begin(), [](unsigned char c) { return std::tolower(c); });
-    if (word == "true" || word == "yes" || word == "on") return true;
-    if (word == "false" || word == "no" || word == "off") return false;
-    refuse(node, fmt::format("{}expected true or false, found \"{}\"", named(node), node.text));
-  }
-  template <class Value>
-  Value number(const YamlNode& node, Value least, Value most) const {
-    return number_in(node.line, named(node), text(node), least, most);
-  }
-  template <class Value>
-  Value number_in(int line, std::string_view name, std::string_view value, Value least,
-                  Value most) const {
-    const std::optional<Value> parsed = parse_number<Value>(value);
-    if (parsed && *parsed >= least && *parsed <= most) return *parsed;
-    fail(ErrorCode::bad_input, line,
-         fmt::format("{}expected {} to {}, found \"{}\"", name, least, most, value));
-  }
   // A list of names of layers, or one.
   std::vector<std::string> patterns(const YamlNode& node) const {
     std::vector<std::string> out;
@@ -149,19 +98,6 @@ class RecipeReader {
     return name;
   }
 
-  // Calls the handler of every key. A null is as good as none.
-  void take(const YamlNode& node, const Keys& keys) const {
-    for (const YamlNode& value : members(node)) {
-      const auto it = keys.find(value.key);
-      if (it == keys.end()) {
-        std::vector<std::string_view> known;
-        for (const auto& [name, handler] : keys) known.push_back(name);
-        refuse(value, fmt::format("unknown key \"{}\"; is \"{}\" meant?", value.key,
-                                  nearest(value.key, known)));
-      }
-      if (value.kind != Kind::null) it->second(value);
-    }
-  }
   Handler meaningless() {
     return [this](const YamlNode& node) {
       without_meaning_.push_back(fmt::format("{} (line {})", node.key, node.line));
@@ -491,7 +427,7 @@ class RecipeReader {
       throw Error(ErrorCode::bad_input,
                   fmt::format("{}: no modifier has a scheme or config_groups; one that quantizes "
                               "must follow AWQModifier, or say scheme: W4A16 in it",
-                              where_));
+                              where()));
     }
     const bool smooth = awq_line_ > 0;
     options_.method = smooth ? (feedback_ ? QuantizeMethod::awq_gptq : QuantizeMethod::awq)
@@ -572,7 +508,6 @@ class RecipeReader {
     }
   }
 
-  std::string_view where_;
   QuantizeOptions& options_;
   int awq_line_ = 0;
   int quantizer_line_ = 0;

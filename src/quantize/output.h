@@ -1,0 +1,27 @@
+// output.h: the quantized checkpoint as a folder, with reports on it.
+#pragma once
+
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/safetensors.h"
+#include "models/qwen3_vl/config.h"
+#include "quantize/module_schemes.h"
+#include "quantize/run_watch.h"
+#include "squint/quantize.h"
+
+namespace squint::quantize {
+
+struct OutputParts {
+  const QuantizeOptions& options;
+  const io::Checkpoint& checkpoint;
+  const qwen3_vl::Config& config;
+  const ModuleSchemes& schemes;
+  const std::vector<io::NamedTensor>& replaced;  // of the text layers; all others are copied
+};
+
+// Writes options.output, whole or not at all, and what `report` still lacks: sizes, hashes, the
+// run's time and memory.
+void write_output(const OutputParts& parts, RunWatch& watch, QuantizeReport& report);
+
+}  // namespace squint::quantize
