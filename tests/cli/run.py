@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pty
+import random
 import re
 import shlex
 import shutil
@@ -50,6 +51,7 @@ class Outcome:
         self.expected_exit = 0
         self.exit_code = None
         self.stdout = self.stderr = ""
+        self.seconds = 0.0
         self.terminal = False
         self.seconds_to_stop = 0.0
 
@@ -183,9 +185,39 @@ class Case:
         if self.next_as_nobody:
             arguments = self.as_nobody(arguments)
         launch = self.run_on_terminal if self.next_terminal else self.run_piped
+        start = time.monotonic()
         launch(arguments, environment, outcome)
+        outcome.seconds = time.monotonic() - start
         self.next_environment, self.next_terminal = {}, False
         self.next_as_nobody, self.next_interrupt = False, None
+
+    def do_killed(self, rest):
+        """killed TIMES SEED COMMAND: SIGKILL at random moments, see the README."""
+        times, seed, command = rest.split(maxsplit=2)
+        arguments = [self.expand(word) for word in shlex.split(command)]
+        [output] = outputs_of(arguments)
+        undisturbed = digest(self.last_output())
+        moments = random.Random(int(seed))
+        print(f"seed {seed}, within {self.outcome.seconds:.1f} s")
+        kills = finished = 0
+        while kills < int(times) or finished == 0:
+            wait = moments.uniform(0, self.outcome.seconds) if kills < int(times) else None
+            ended = self.ends_within(arguments, wait)
+            kills += not ended
+            if not os.path.lexists(output):
+                continue
+            # It appears as a whole, also where the kill came just after.
+            if digest(output) != undisturbed:
+                raise Failure(f"after {kills} kills (seed {seed}) {output} is not what an "
+                              "undisturbed run writes")
+            shutil.rmtree(output)
+            leftovers = found(output + ".*")
+            if ended and leftovers:
+                raise Failure(f"left behind: {', '.join(leftovers)}")
+            for leftover in leftovers:
+                shutil.rmtree(leftover)
+            finished += ended
+        print(f"{kills} kills, {finished} runs that ended")
 
     def do_exit(self, code):
         self.outcome.expected_exit = int(code)
@@ -228,6 +260,28 @@ class Case:
         self.do_setup(command)
 
     # What the verbs use.
+
+    def last_output(self):
+        self.settle()
+        self.finish_run()
+        [output] = outputs_of(self.outcome.arguments)
+        return output
+
+    def ends_within(self, arguments, seconds):
+        """Whether a command ends by itself; where it does not, it is killed. None: it must."""
+        with subprocess.Popen(arguments, env=self.environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              errors="backslashreplace") as process:
+            try:
+                _, stderr = process.communicate(timeout=seconds or self.limit())
+            except subprocess.TimeoutExpired as too_long:
+                process.kill()
+                if seconds is None:
+                    raise Failure(f"still running after {self.limit()} s") from too_long
+                return False
+        if process.returncode != 0:
+            raise Failure(f"after a kill it ends with {process.returncode}:\n{clipped(stderr)}")
+        return True
 
     def expand(self, word):
         return re.sub(r"\$(\w+)", lambda match: self.environment[match[1]], word)
