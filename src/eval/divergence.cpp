@@ -58,8 +58,8 @@ std::vector<KindDivergence> summarize_kinds(std::span<const PredictedToken> toke
   };
   add("after_image", [](const PredictedToken& t) { return t.after_image; });
   add("no_image", [](const PredictedToken& t) { return !t.after_image; });
-  for (const TokenKind kind :
-       {TokenKind::text, TokenKind::digits, TokenKind::cjk, TokenKind::end}) {
+  using enum qwen3_vl::TokenKind;
+  for (const qwen3_vl::TokenKind kind : {text, digits, cjk, end}) {
     add(name(kind), [kind](const PredictedToken& t) { return t.kind == kind; });
   }
   return out;

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/answer_tokens.h"
+#include "models/qwen3_vl/answer_tokens.h"
 #include "squint/compare.h"
 
 namespace squint::eval {
@@ -17,7 +17,7 @@ double kl_divergence(std::span<const float> base, std::span<const float> other);
 // What two models made of one answer token.
 struct PredictedToken {
   int64_t row = 0;  // from 0, ascending in a list of these
-  TokenKind kind = TokenKind::text;
+  qwen3_vl::TokenKind kind = qwen3_vl::TokenKind::text;
   bool after_image = false;
   bool same_top = false;
   double kl = 0;

@@ -23,11 +23,11 @@ namespace squint {
 namespace {
 
 namespace fs = std::filesystem;
-using eval::AnswerToken;
 using eval::ComparedModel;
 using eval::PredictedToken;
 using quantize::Activations;
 using quantize::Conversation;
+using qwen3_vl::AnswerToken;
 
 constexpr int64_t kLogitTokens = 64;  // whose logits are in memory at once
 constexpr size_t kReadAtOnce = 16;    // rows whose pixels are
@@ -222,8 +222,8 @@ class Run {
       facts.pixels += image.values.bytes();
       facts.largest_image = std::max(facts.largest_image, image.values.dim(0));
     }
-    facts.answer = eval::answer_tokens(input.ids, processor_.tokenizer(),
-                                       static_cast<int32_t>(base_.config().image_token_id));
+    facts.answer = qwen3_vl::answer_tokens(input.ids, processor_.tokenizer(),
+                                           static_cast<int32_t>(base_.config().image_token_id));
     std::vector<int32_t> ids;
     for (const AnswerToken& t : facts.answer)
       ids.push_back(input.ids[static_cast<size_t>(t.index)]);

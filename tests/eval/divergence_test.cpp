@@ -10,6 +10,8 @@
 namespace squint::eval {
 namespace {
 
+using qwen3_vl::TokenKind;
+
 TEST(KlDivergence, OfKnownDistributions) {
   // p = (1/2, 1/4, 1/4), q = (1/4, 1/4, 1/2); a constant added to logits changes nothing.
   const std::vector<float> p = {std::log(2.0f), 0, 0};

@@ -350,10 +350,10 @@ TEST(AnswersOfTheModelItself, ArePredicted) {
   KvCache cache = model.make_cache(cx, input.tokens());
   const qwen3_vl::Prompt prompt{&input, features, &cache};
   const Tensor logits = model.logits(cx, model.prefill(cx, {&prompt, 1}));
-  const auto tokens = eval::answer_tokens(input.ids, model.processor().tokenizer(),
-                                          static_cast<int32_t>(model.config().image_token_id));
+  const auto tokens = qwen3_vl::answer_tokens(input.ids, model.processor().tokenizer(),
+                                              static_cast<int32_t>(model.config().image_token_id));
   EXPECT_EQ(tokens.size(), answer.ids.size() + 1);
-  for (const eval::AnswerToken& t : tokens) {
+  for (const qwen3_vl::AnswerToken& t : tokens) {
     EXPECT_EQ(runtime::argmax(logits.rows(t.index - 1, 1).span<const float>()),
               input.ids[static_cast<size_t>(t.index)]);
   }

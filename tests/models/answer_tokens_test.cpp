@@ -1,4 +1,4 @@
-#include "eval/answer_tokens.h"
+#include "models/qwen3_vl/answer_tokens.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "support/paths.h"
 
-namespace squint::eval {
+namespace squint::qwen3_vl {
 namespace {
 
 using enum TokenKind;
@@ -91,4 +91,4 @@ TEST_F(AnswerTokensTest, PartsOfACharacterAreThatCharacter) {
 }
 
 }  // namespace
-}  // namespace squint::eval
+}  // namespace squint::qwen3_vl

@@ -1,4 +1,4 @@
-#include "eval/answer_tokens.h"
+#include "models/qwen3_vl/answer_tokens.h"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 
 #include "text/utf8.h"
 
-namespace squint::eval {
+namespace squint::qwen3_vl {
 namespace {
 
 constexpr std::string_view kHeader = "assistant\n";
@@ -101,4 +101,4 @@ std::vector<AnswerToken> answer_tokens(std::span<const int32_t> ids,
   return out;
 }
 
-}  // namespace squint::eval
+}  // namespace squint::qwen3_vl

@@ -8,9 +8,14 @@
 
 #include "text/tokenizer.h"
 
-namespace squint::eval {
+namespace squint::qwen3_vl {
 
-// By what it holds; the later wins where a token holds several. squint/compare.h defines them.
+// By what it holds; the later wins where a token holds several:
+//   end     <|im_end|>
+//   cjk     a byte of a Chinese, Japanese or Korean character: ideographs, kana, bopomofo, hangul,
+//           their punctuation and full-width forms
+//   digits  one of 0 to 9
+//   text    anything else
 enum class TokenKind : uint8_t { text, digits, cjk, end };
 std::string_view name(TokenKind kind);
 
@@ -25,4 +30,4 @@ struct AnswerToken {
 std::vector<AnswerToken> answer_tokens(std::span<const int32_t> ids,
                                        const text::Tokenizer& tokenizer, int32_t image_token);
 
-}  // namespace squint::eval
+}  // namespace squint::qwen3_vl
