@@ -16,8 +16,8 @@ RANKS = {
 # The public headers, each a part of the room that implements it.
 FACE = {
     "error": "base", "version": "base", "backend": "backends", "engine": "runtime",
-    "quantize": "quantize", "inspect": "quantize", "verify": "quantize", "evaluate": "eval",
-    "ocrbench": "eval", "compare": "eval",
+    "quantize": "quantize", "inspect": "quantize", "verify": "quantize", "divergence": "quantize",
+    "evaluate": "eval", "ocrbench": "eval", "compare": "eval",
 }
 # Rooms that only an embedding program may see: they are handed down by reference.
 HANDED_DOWN = {"backends"}

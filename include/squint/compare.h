@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "squint/backend.h"
+#include "squint/divergence.h"
 
 namespace squint {
 
@@ -61,18 +62,6 @@ struct CompareOptions {
   std::function<void(const ComparePlan&)> on_plan;
   std::function<void(const CompareProgress&)> on_progress;
   std::stop_token stop;
-};
-
-// Over some answer tokens: KL(base ‖ other) in nats, and the share whose most likely continuation
-// is the same. Quantiles are interpolated linearly.
-struct TokenDivergence {
-  int64_t tokens = 0;
-  double kl = 0;  // mean
-  double median = 0;
-  double p90 = 0;
-  double p99 = 0;
-  double max = 0;
-  double top1 = 0;
 };
 
 // Answer tokens by what they are. "after_image" and "no_image" divide them by whether an image

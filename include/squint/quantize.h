@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "squint/backend.h"
+#include "squint/divergence.h"
 
 namespace squint {
 
@@ -169,16 +170,9 @@ using ScaleHistogram = std::map<int, int64_t>;
 
 // How far predictions on calibration rows that were held out are from the unquantized model's.
 struct HeldOutReport {
-  struct Divergence {
-    double mean_kl = 0;  // nats per token
-    double median_kl = 0;
-    double p99_kl = 0;
-    double top1_agreement = 0;  // 0..1
-  };
   int64_t rows = 0;
-  int64_t tokens = 0;
-  Divergence quantized;
-  std::optional<Divergence> plain;  // of rounding alone
+  TokenDivergence quantized;
+  std::optional<TokenDivergence> plain;  // of rounding alone, ranges by minmax
 };
 
 struct FileHash {

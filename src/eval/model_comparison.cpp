@@ -11,11 +11,11 @@
 #include <cmath>
 #include <deque>
 
-#include "eval/compared_model.h"
 #include "eval/divergence.h"
 #include "eval/ocrbench.h"
 #include "quantize/activations.h"
-#include "runtime/sampler.h"
+#include "quantize/compared_model.h"
+#include "quantize/predictions.h"
 #include "squint/compare.h"
 #include "squint/error.h"
 
@@ -23,14 +23,14 @@ namespace squint {
 namespace {
 
 namespace fs = std::filesystem;
-using eval::ComparedModel;
-using eval::PredictedToken;
 using quantize::Activations;
+using quantize::ComparedModel;
 using quantize::Conversation;
+using quantize::on_host;
+using quantize::PredictedToken;
 using qwen3_vl::AnswerToken;
 
-constexpr int64_t kLogitTokens = 64;  // whose logits are in memory at once
-constexpr size_t kReadAtOnce = 16;    // rows whose pixels are
+constexpr size_t kReadAtOnce = 16;  // rows whose pixels are in memory at once
 
 Conversation conversation_of(const eval::Sample& sample) {
   using Kind = qwen3_vl::ContentPart::Kind;
@@ -106,12 +106,23 @@ class Stopper : public LinearObserver {
   std::stop_token stop_;
 };
 
-Tensor on_host(Context& cx, const Tensor& tensor) {
-  if (tensor.device().kind == DeviceKind::cpu) return tensor;
-  const Tensor host = Tensor::on_host(tensor.dtype(), tensor.shape());
-  cx.backend.copy(tensor, host);
-  cx.backend.synchronize();
-  return host;
+// The base, every layer rounded alike.
+ComparedModel rounded(const ComparedModel& base, const PlainRounding& rounding) {
+  if ((rounding.bits != 4 && rounding.bits != 8) || rounding.group_size < 0) {
+    throw Error(ErrorCode::usage,
+                fmt::format("plain rounding: expected 4 or 8 bits and groups of 0 (a row) or more "
+                            "columns, found {} bits, groups of {}",
+                            rounding.bits, rounding.group_size));
+  }
+  quantize::BlockSchemes alike;
+  alike.linears.fill(QuantizationScheme{
+      .bits = rounding.bits, .group_size = rounding.group_size, .symmetric = rounding.symmetric});
+  return ComparedModel(
+      base, quantize::ModuleSchemes(static_cast<size_t>(base.config().text.layers), alike),
+      fmt::format("rounded to {} bits, {}{}", rounding.bits,
+                  rounding.group_size == 0 ? "a scale per row"
+                                           : fmt::format("groups of {}", rounding.group_size),
+                  rounding.symmetric ? "" : ", zero points"));
 }
 
 // ‖other − base‖² and ‖base‖².
@@ -183,7 +194,7 @@ class Run {
         rows_(load_rows(options, processor_.tokenizer())) {
     for (const OtherModel& other : options.others) {
       const auto* rounding = std::get_if<PlainRounding>(&other);
-      ComparedModel model = rounding != nullptr ? ComparedModel(base_, *rounding)
+      ComparedModel model = rounding != nullptr ? rounded(base_, *rounding)
                                                 : ComparedModel(std::get<fs::path>(other));
       base_.expect_kin(model);
       others_.emplace_back(std::move(model), base_, [this] { stopper_.check(); });
@@ -323,7 +334,7 @@ class Run {
     const int64_t layer = chunk * (4 * text.hidden + 2 * text.intermediate +
                                    (2 * text.heads + 4 * text.kv_heads + 1) * text.head_dim);
     const int64_t image = patches * (9 * vision.hidden + vision.intermediate);
-    const int64_t logits = kLogitTokens * (1 + others()) * (text.vocab + 2 * text.hidden);
+    const int64_t logits = quantize::kLogitTokens * (1 + others()) * (text.vocab + 2 * text.hidden);
     return std::max({layer, image, logits}) * byte_size(DType::f32) +
            std::min<int64_t>(kReadAtOnce, static_cast<int64_t>(rows_.size())) * pixels;
   }
@@ -377,94 +388,36 @@ class Run {
     });
   }
 
-  // An answer token, and where the state that predicts it stands.
-  struct Place {
-    size_t row = 0;  // of rows_
-    size_t chunk = 0;
-    int64_t at = 0;  // row of the chunk's hidden states
-    const AnswerToken* token = nullptr;
-  };
-
-  std::vector<Place> places(const Pass& pass, const Activations& states) const {
-    std::vector<Place> out;
-    size_t row = pass.first;
-    for (size_t c = 0; c < states.chunks().size(); ++c) {
-      for (const Activations::Row& packed : states.chunks()[c].rows) {
-        for (const AnswerToken& token : facts_[row].answer) {
-          out.push_back({row, c, packed.first + token.index - 1, &token});
-        }
-        ++row;
-      }
-    }
-    return out;
-  }
-
   void predict(const Pass& pass, const Activations& base, const std::deque<Activations>& others) {
     const qwen3_vl::OutputHead base_head(base_.weights(), base_.config(), cx_.backend);
     std::deque<qwen3_vl::OutputHead> own_heads;
-    std::vector<const qwen3_vl::OutputHead*> heads;
-    for (const Other& other : others_) {
+    std::vector<quantize::Predictor> predictors;
+    for (size_t i = 0; i < others_.size(); ++i) {
       stopper_.check();
-      heads.push_back(other.same_head ? &base_head
-                                      : &own_heads.emplace_back(other.model.weights(),
-                                                                other.model.config(), cx_.backend));
+      const ComparedModel& model = others_[i].model;
+      const bool same = others_[i].same_head;
+      predictors.push_back(
+          {.states = others[i],
+           .head = same ? base_head
+                        : own_heads.emplace_back(model.weights(), model.config(), cx_.backend),
+           .name = model.name()});
     }
-    const std::vector<Place> all = places(pass, base);
-    for (size_t at = 0; at < all.size(); at += kLogitTokens) {
-      const Arena::Scope scope(cx_.scratch);
-      const auto slice =
-          std::span(all).subspan(at, std::min<size_t>(kLogitTokens, all.size() - at));
-      const Tensor expected = logits(base_head, base, slice);
-      for (size_t i = 0; i < others_.size(); ++i) {
-        add_tokens(slice, expected, logits(*heads[i], others[i], slice), others_[i]);
+    const std::vector<std::vector<PredictedToken>> tokens =
+        quantize::compare_predictions(cx_, std::span(rows_).subspan(pass.first, pass.count),
+                                      quantize::answer_places(base, processor_, base_.config()),
+                                      {.states = base, .head = base_head, .name = base_.name()},
+                                      predictors, [&] { stopper_.check(); });
+    for (size_t i = 0; i < others_.size(); ++i) {
+      for (PredictedToken token : tokens[i]) {
+        token.row += static_cast<int64_t>(pass.first);
+        others_[i].tokens.push_back(token);
       }
-      stopper_.check();
     }
     progress("predictions", static_cast<int64_t>(pass.count), cost_.predictions);
   }
 
-  // [slice, vocab] on the host.
-  Tensor logits(const qwen3_vl::OutputHead& head, const Activations& states,
-                std::span<const Place> slice) {
-    const Tensor hidden =
-        scratch_.tensor({static_cast<int64_t>(slice.size()), base_.config().text.hidden});
-    int64_t row = 0;
-    for (const Place& place : slice) {
-      cx_.backend.copy(states.chunks()[place.chunk].hidden.rows(place.at, 1),
-                       hidden.rows(row++, 1));
-    }
-    return on_host(cx_, head.logits(cx_, hidden));
-  }
-
-  void add_tokens(std::span<const Place> slice, const Tensor& expected, const Tensor& found,
-                  Other& other) {
-    const size_t first = other.tokens.size();
-    const auto count = static_cast<int64_t>(slice.size());
-    other.tokens.resize(first + slice.size());
-    cx_.backend.host_threads().parallel_for(count, 1, [&](int64_t from, int64_t to, int) {
-      for (int64_t i = from; i < to; ++i) {
-        const Place& place = slice[static_cast<size_t>(i)];
-        const auto p = expected.rows(i, 1).span<float>();
-        const auto q = found.rows(i, 1).span<float>();
-        other.tokens[first + static_cast<size_t>(i)] = {
-            .row = static_cast<int64_t>(place.row),
-            .kind = place.token->kind,
-            .after_image = place.token->after_image,
-            .same_top = runtime::argmax(p) == runtime::argmax(q),
-            .kl = eval::kl_divergence(p, q)};
-      }
-    });
-    for (const PredictedToken& token : std::span(other.tokens).subspan(first)) {
-      if (std::isfinite(token.kl)) continue;
-      throw Error(ErrorCode::bad_input,
-                  fmt::format("{}: what {} or {} predicts is NaN or infinity; damaged weights?",
-                              rows_[static_cast<size_t>(token.row)].where, base_.name(),
-                              other.model.name()));
-    }
-  }
-
   Divergence result(const Other& other) const {
-    Divergence out{eval::summarize(other.tokens)};
+    Divergence out{quantize::summarize(other.tokens)};
     out.base = base_.name();
     out.other = other.model.name();
     out.rows = static_cast<int64_t>(rows_.size());

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/quantile.h"
 #include "base/random.h"
 #include "squint/error.h"
 
@@ -128,15 +129,6 @@ Interval bootstrap_difference(std::span<const PairedRow> rows, const BootstrapOp
   }
   std::ranges::sort(differences);
   return {quantile(differences, 0.025), quantile(differences, 0.975)};
-}
-
-double quantile(std::span<const double> ascending, double q) {
-  SQUINT_CHECK(!ascending.empty() && q >= 0 && q <= 1);
-  const double at = q * static_cast<double>(ascending.size() - 1);
-  const auto below = static_cast<size_t>(at);
-  const size_t above = std::min(below + 1, ascending.size() - 1);
-  const double weight = at - static_cast<double>(below);
-  return ascending[below] + weight * (ascending[above] - ascending[below]);
 }
 
 }  // namespace squint::eval

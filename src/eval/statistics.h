@@ -46,7 +46,4 @@ struct BootstrapOptions {
 // no rows. Throws Error(usage) for fewer than 1 or more than 10 million resamples.
 Interval bootstrap_difference(std::span<const PairedRow> rows, const BootstrapOptions& options);
 
-// The q-quantile (0 <= q <= 1) of ascending values, interpolated linearly between neighbours.
-double quantile(std::span<const double> ascending, double q);
-
 }  // namespace squint::eval

@@ -76,8 +76,8 @@ std::string header(const QuantizeReport& r, const ErrorTable& table) {
               "plain rounding " + percent_text(mean.plain, 2));
   if (r.held_out) {
     const HeldOutReport& h = *r.held_out;
-    out += tile("KL divergence, held out", fmt::format("{:.4f}", h.quantized.mean_kl),
-                h.plain ? fmt::format("nats; plain rounding {:.4f}", h.plain->mean_kl) : "nats");
+    out += tile("KL divergence, held out", fmt::format("{:.4f}", h.quantized.kl),
+                h.plain ? fmt::format("nats; plain rounding {:.4f}", h.plain->kl) : "nats");
   }
   out += tile("Time", seconds_text(r.run.seconds), fmt::format("{} threads", r.run.threads));
   if (r.run.memory_bytes > 0) {
@@ -92,11 +92,11 @@ std::string held_out(const HeldOutReport& h) {
       "<section id=\"held-out\">\n<h2>Predictions on held-out rows</h2>\n<p>{} tokens of {} "
       "calibration rows that the run did not use. Kullback-Leibler divergence from the unquantized "
       "model in nats per token; top-1: the most probable token is the same.</p>\n<table>\n",
-      count_text(h.tokens), count_text(h.rows));
+      count_text(h.quantized.tokens), count_text(h.rows));
   out += row({"", "mean", "median", "p99", "top-1"}, "th");
-  const auto line = [](const char* name, const HeldOutReport::Divergence& d) {
-    return row({name, fmt::format("{:.5f}", d.mean_kl), fmt::format("{:.5f}", d.median_kl),
-                fmt::format("{:.4f}", d.p99_kl), percent_text(d.top1_agreement, 2)});
+  const auto line = [](const char* name, const TokenDivergence& d) {
+    return row({name, fmt::format("{:.5f}", d.kl), fmt::format("{:.5f}", d.median),
+                fmt::format("{:.4f}", d.p99), percent_text(d.top1, 2)});
   };
   out += line("this model", h.quantized);
   if (h.plain) out += line("plain rounding", *h.plain);

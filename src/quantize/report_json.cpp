@@ -60,11 +60,9 @@ OrderedJson scales_json(const ScaleHistogram& scales) {
   return json;
 }
 
-OrderedJson divergence_json(const HeldOutReport::Divergence& d) {
-  return {{"mean_kl", d.mean_kl},
-          {"median_kl", d.median_kl},
-          {"p99_kl", d.p99_kl},
-          {"top1_agreement", d.top1_agreement}};
+OrderedJson divergence_json(const TokenDivergence& d) {
+  return {
+      {"mean_kl", d.kl}, {"median_kl", d.median}, {"p99_kl", d.p99}, {"top1_agreement", d.top1}};
 }
 
 OrderedJson outputs_json(const std::vector<FileHash>& outputs) {
@@ -143,7 +141,7 @@ std::string QuantizeReport::to_json() const {
   json["scales"] = scales_json(scales);
   if (held_out) {
     json["held_out"] = {{"rows", held_out->rows},
-                        {"tokens", held_out->tokens},
+                        {"tokens", held_out->quantized.tokens},
                         {"quantized", divergence_json(held_out->quantized)}};
     if (held_out->plain) json["held_out"]["plain"] = divergence_json(*held_out->plain);
   }

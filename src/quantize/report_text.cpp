@@ -120,10 +120,10 @@ std::string held_out_text(const HeldOutReport& h) {
   std::string out = fmt::format(
       "\nDistance from the original model on {} held-out rows, {} tokens; KL in nats\n\n{:<16}"
       "{:>10}{:>10}{:>10}{:>10}\n",
-      h.rows, h.tokens, "", "mean KL", "median", "p99", "top-1");
-  const auto row = [](const char* name, const HeldOutReport::Divergence& d) {
-    return fmt::format("{:<16}{:>10.5f}{:>10.5f}{:>10.4f}{:>10.4f}\n", name, d.mean_kl, d.median_kl,
-                       d.p99_kl, d.top1_agreement);
+      h.rows, h.quantized.tokens, "", "mean KL", "median", "p99", "top-1");
+  const auto row = [](const char* name, const TokenDivergence& d) {
+    return fmt::format("{:<16}{:>10.5f}{:>10.5f}{:>10.4f}{:>10.4f}\n", name, d.kl, d.median, d.p99,
+                       d.top1);
   };
   out += row("quantized", h.quantized);
   if (h.plain) out += row("plain rounding", *h.plain);

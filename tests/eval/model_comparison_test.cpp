@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "eval/divergence.h"
 #include "io/error_of.h"
 #include "models/qwen3_vl/model.h"
+#include "quantize/predictions.h"
 #include "runtime/sampler.h"
 #include "squint/compare.h"
 #include "squint/engine.h"
@@ -142,8 +142,8 @@ class ModelComparison : public ::testing::Test {
       for (size_t i = row.pieces.size(); i-- > 0;) {
         const size_t tokens = tokenizer.encode(row.pieces[i]).size();
         for (size_t t = at; i % 2 == 1 && t-- > at - tokens;) {
-          row_kl.push_back(eval::kl_divergence(std::span(base).subspan((t - 1) * 1024, 1024),
-                                               std::span(found).subspan((t - 1) * 1024, 1024)));
+          row_kl.push_back(quantize::kl_divergence(std::span(base).subspan((t - 1) * 1024, 1024),
+                                                   std::span(found).subspan((t - 1) * 1024, 1024)));
         }
         // A piece with an image is longer than its text; what stands before it has none.
         at = i > 0 && row.pieces[i].find(kImage) != std::string::npos

@@ -77,14 +77,6 @@ TEST(Statistics, HolmStepsDown) {
   EXPECT_TRUE(holm_adjust({}).empty());
 }
 
-TEST(Statistics, QuantileInterpolates) {
-  const std::vector<double> values = {1, 2, 4};
-  EXPECT_DOUBLE_EQ(quantile(values, 0), 1);
-  EXPECT_DOUBLE_EQ(quantile(values, 0.25), 1.5);
-  EXPECT_DOUBLE_EQ(quantile(values, 0.75), 3);
-  EXPECT_DOUBLE_EQ(quantile(values, 1), 4);
-}
-
 std::vector<PairedRow> example_rows() {
   std::vector<PairedRow> rows;
   for (int i = 0; i < 60; ++i) {

@@ -54,10 +54,12 @@ QuantizeReport sample_report(int64_t layers) {
   for (int bin = -24; bin < -6; ++bin) {
     report.scales[bin] = std::llround(9e6 * std::exp(-0.1 * (bin + 17) * (bin + 17)));
   }
-  report.held_out = {.rows = 40,
-                     .tokens = 10240,
-                     .quantized = {0.00214, 0.00031, 0.0312, 0.9914},
-                     .plain = HeldOutReport::Divergence{0.0612, 0.0101, 0.7311, 0.9323}};
+  report.held_out = {
+      .rows = 40,
+      .quantized =
+          {.tokens = 10240, .kl = 0.00214, .median = 0.00031, .p99 = 0.0312, .top1 = 0.9914},
+      .plain = TokenDivergence{
+          .tokens = 10240, .kl = 0.0612, .median = 0.0101, .p99 = 0.7311, .top1 = 0.9323}};
   report.parameters = 8'767'123'696;
   report.source_bytes = 17'534'247'392;
   report.output_bytes = 7'242'247'392;

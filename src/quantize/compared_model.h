@@ -1,24 +1,23 @@
-// compared_model.h: one of the models of a comparison, loaded part by part.
+// compared_model.h: one of several models over the same rows, loaded part by part.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "models/qwen3_vl/model.h"
-#include "squint/compare.h"
+#include "quantize/module_schemes.h"
 
-namespace squint::eval {
+namespace squint::quantize {
 
 class ComparedModel {
  public:
   // Opens the folder and checks that every layer is there. Error(bad_input) for what is missing.
   explicit ComparedModel(const std::filesystem::path& folder);
-  // The base, rounded. Error(usage) for bits and group sizes that cannot be, Error(bad_input) where
-  // groups do not divide a layer or the base is already quantized.
-  ComparedModel(const ComparedModel& base, const PlainRounding& rounding);
+  // The base, its layers rounded to nearest with ranges by minmax on the way. Error(bad_input)
+  // where groups do not divide a layer or the base is already quantized.
+  ComparedModel(const ComparedModel& base, ModuleSchemes rounding, std::string name);
 
   const std::string& name() const { return name_; }  // as a person would call it
   const qwen3_vl::Config& config() const { return files_->config; }
@@ -52,7 +51,7 @@ class ComparedModel {
 
   std::string name_;
   std::shared_ptr<const Files> files_;
-  std::optional<QuantizationScheme> rounding_;
+  ModuleSchemes rounding_;  // empty: as stored
 };
 
-}  // namespace squint::eval
+}  // namespace squint::quantize

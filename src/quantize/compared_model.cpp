@@ -1,4 +1,4 @@
-#include "eval/compared_model.h"
+#include "quantize/compared_model.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include "ops/ops.h"
 #include "squint/error.h"
 
-namespace squint::eval {
+namespace squint::quantize {
 namespace {
 
 namespace fs = std::filesystem;
@@ -64,13 +64,6 @@ struct Pair {
   }
 };
 
-std::string scheme_text(const QuantizationScheme& scheme) {
-  return fmt::format(
-      "rounded to {} bits, {}{}", scheme.bits,
-      scheme.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", scheme.group_size),
-      scheme.symmetric ? "" : ", zero points");
-}
-
 void round_plainly(Context& cx, const QuantizationScheme& scheme, LinearWeight& linear) {
   Tensor weight = std::get<Tensor>(linear.weight);
   if (weight.dtype() != DType::bf16) weight = round_to_bf16(to_f32(weight));
@@ -94,36 +87,33 @@ ComparedModel::ComparedModel(const fs::path& folder)
   }
 }
 
-ComparedModel::ComparedModel(const ComparedModel& base, const PlainRounding& rounding)
-    : files_(base.files_),
-      rounding_({.bits = rounding.bits,
-                 .group_size = rounding.group_size,
-                 .symmetric = rounding.symmetric}) {
-  if ((rounding.bits != 4 && rounding.bits != 8) || rounding.group_size < 0) {
-    throw Error(ErrorCode::usage,
-                fmt::format("plain rounding: expected 4 or 8 bits and groups of 0 (a row) or more "
-                            "columns, found {} bits, groups of {}",
-                            rounding.bits, rounding.group_size));
-  }
+ComparedModel::ComparedModel(const ComparedModel& base, ModuleSchemes rounding, std::string name)
+    : name_(std::move(name)), files_(base.files_), rounding_(std::move(rounding)) {
   if (weights().quantization()) {
     throw Error(
         ErrorCode::bad_input,
         fmt::format("{}: already quantized, so it cannot be rounded for comparison", base.name()));
   }
-  for (const LinearRole role : qwen3_vl::kAllLinears) {
-    const int64_t columns = checkpoint().get(qwen3_vl::module_name(0, role) + ".weight").dim(1);
-    if (rounding_->divides(columns)) continue;
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: groups of {} do not divide the {} columns of {}", base.name(),
-                            rounding.group_size, columns, qwen3_vl::short_name(role)));
+  for (int64_t layer = 0; layer < config().text.layers; ++layer) {
+    for (const LinearRole role : qwen3_vl::kAllLinears) {
+      const auto& scheme = rounding_[static_cast<size_t>(layer)][role];
+      const int64_t columns =
+          checkpoint().get(qwen3_vl::module_name(layer, role) + ".weight").dim(1);
+      if (!scheme || scheme->divides(columns)) continue;
+      throw Error(ErrorCode::bad_input,
+                  fmt::format("{}: groups of {} do not divide the {} columns of {}", base.name(),
+                              scheme->group_size, columns, qwen3_vl::short_name(role)));
+    }
   }
-  name_ = scheme_text(*rounding_);
 }
 
 DecoderBlock ComparedModel::block(Context& cx, int64_t layer) const {
   DecoderBlockWeights stored = DecoderBlockWeights::load(weights(), config().text, layer);
-  if (rounding_) {
-    for (LinearWeight& linear : stored.linears) round_plainly(cx, *rounding_, linear);
+  if (!rounding_.empty()) {
+    for (const LinearRole role : qwen3_vl::kAllLinears) {
+      const auto& scheme = rounding_[static_cast<size_t>(layer)][role];
+      if (scheme) round_plainly(cx, *scheme, stored[role]);
+    }
   }
   return DecoderBlock(stored, config().text, layer, cx.backend);
 }
@@ -173,4 +163,4 @@ int64_t ComparedModel::head_bytes() const {
   return own > 0 ? own : bytes_of(checkpoint(), kEmbedding);
 }
 
-}  // namespace squint::eval
+}  // namespace squint::quantize
