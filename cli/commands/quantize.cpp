@@ -132,6 +132,9 @@ void print_plan(const QuantizePlan& plan, const QuantizeOptions& options) {
   if (plan.left_out_rows > 0) {
     fmt::print(stderr, ", {} left out: empty, or too short for their image", plan.left_out_rows);
   }
+  if (plan.held_out_rows > 0) {
+    fmt::print(stderr, "; {} more to measure the result with", plan.held_out_rows);
+  }
   fmt::print(stderr, "; {} layers", plan.layers);
   if (plan.resumed_layers > 0) fmt::print(stderr, ", {} finished earlier", plan.resumed_layers);
   fmt::print(stderr,
@@ -215,6 +218,12 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
   command
       ->add_option("--calibration-tokens", q.calibration_tokens,
                    "cut rows at N tokens, never inside an image; 0: text at 512, others never")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--held-out", q.held_out,
+                   "keep N rows with answers out of calibration, to measure the result with; 0: "
+                   "none")
+      ->option_text("N [a tenth of them, at most 64]")
       ->check(CLI::NonNegativeNumber);
   CLI::Option* recipe = command
                             ->add_option("--recipe", options->recipe,

@@ -53,6 +53,7 @@ struct QuantizePlan {
   int64_t image_tokens = 0;
   int64_t cut_rows = 0;       // longer than calibration_tokens: without their end
   int64_t left_out_rows = 0;  // empty, or begin with an image of more tokens
+  int64_t held_out_rows = 0;  // beside `rows`: to measure the result with
   int64_t layers = 0;
   int64_t resumed_layers = 0;  // finished by an interrupted run
   int64_t activation_bytes = 0;
@@ -100,7 +101,10 @@ struct QuantizeOptions {
   int64_t rows = 0;                            // of all sources together; 0: all there are
   std::optional<uint64_t> seed;    // draw rows as NumPy's permutation does, not the first ones
   int64_t calibration_tokens = 0;  // of the longest row; 0: any, plain text in rows of 512
-  ReadImage read_image;            // only asked where calibration images have no answers
+  // Rows with answers to measure the result with, which no layer is calibrated on. Unless given, a
+  // tenth of them, at most 64; none where that would be fewer than 8.
+  std::optional<int64_t> held_out;
+  ReadImage read_image;  // only asked where calibration images have no answers
   QuantizeMethod method = QuantizeMethod::awq_gptq;
   std::optional<RangeObserver> observer;  // unless given, mse; imatrix with gptq
   int bits = 4;
@@ -132,9 +136,10 @@ struct QuantizeOptions {
 void apply_preset(QuantizePreset preset, QuantizeOptions& options);
 
 // Sets what a recipe of llm-compressor says, also one that squint wrote (docs/recipes.md): method,
-// observer, scheme and what belongs to them. Rows, seed and calibration_tokens only where `options`
-// leave them open. Returns notes: keys that make no difference here. Throws Error(bad_input) for
-// what llm-compressor would not take either, Error(unsupported) for what squint cannot do.
+// observer, scheme and what belongs to them. Rows, seed, calibration_tokens and held_out only where
+// `options` leave them open. Returns notes: keys that make no difference here. Throws
+// Error(bad_input) for what llm-compressor would not take either, Error(unsupported) for what
+// squint cannot do.
 std::vector<std::string> apply_recipe(const std::filesystem::path& file, QuantizeOptions& options);
 
 // ‖error of the output‖ / ‖output‖ of one linear layer on the calibration set; plain is what

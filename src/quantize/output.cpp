@@ -75,6 +75,7 @@ void write_output(const OutputParts& parts, RunWatch& watch, QuantizeReport& rep
   writer.copy_side_files(parts.options.model);
   writer.write_weights(report.parameters);
   watch.book("writing");
+  parts.on_written(writer.working_folder());
   finish_report(writer.working_folder(), watch, report);
   writer.write_side_file(kReportJson, report.to_json() + "\n");
   writer.write_side_file(kReportHtml, report.to_html());

@@ -1,6 +1,8 @@
 // output.h: the quantized checkpoint as a folder, with reports on it.
 #pragma once
 
+#include <filesystem>
+#include <functional>
 #include <vector>
 
 #include "io/checkpoint.h"
@@ -18,6 +20,9 @@ struct OutputParts {
   const qwen3_vl::Config& config;
   const ModuleSchemes& schemes;
   const std::vector<io::NamedTensor>& replaced;  // of the text layers; all others are copied
+  // Looks at the checkpoint before it is published, in the folder where it stands complete but for
+  // the reports.
+  std::function<void(const std::filesystem::path& folder)> on_written = [](const auto&) {};
 };
 
 // Writes options.output, whole or not at all, and what `report` still lacks: sizes, hashes, the

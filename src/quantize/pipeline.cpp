@@ -14,6 +14,7 @@
 #include "quantize/bit_budget.h"
 #include "quantize/block_quantizer.h"
 #include "quantize/check_options.h"
+#include "quantize/held_out.h"
 #include "quantize/image_answers.h"
 #include "quantize/journal.h"
 #include "quantize/mappings.h"
@@ -72,9 +73,10 @@ class Run {
     ImageAnswers answers(std::filesystem::path(options_.output).concat(".answers.jsonl"),
                          checkpoint_, options_.read_image);
     if (!options_.calibration.empty()) load_rows(answers);
-    const CalibrationSize size = measure(rows_, processor_, cx_.backend.host_threads(),
-                                         [this](int64_t) { watch_.stop_if_asked(); });
-    drop_rows(size.left_out);
+    held_out_ = hold_out(options_.held_out, rows_);
+    const CalibrationSize size = measured(rows_);
+    const CalibrationSize held_out = measured(held_out_);
+    if (rows_.empty() && !size.left_out.empty()) refuse_empty(size);
     describe(size);
     const Journal journal(options_.output, identity());
     watch_.book("calibration rows");
@@ -83,12 +85,14 @@ class Run {
                               .checkpoint = checkpoint_,
                               .schemes = schemes_,
                               .size = size,
+                              .held_out = held_out,
                               .resumed_layers = journal.finished(config_.text.layers)});
     report_.plan.notes = notes_;
     if (options_.on_plan) options_.on_plan(report_.plan);
     check_disk(report_.plan, options_.output);
     if (options_.budget) first_step_ = size.rows + 2 * config_.text.layers * size.rows;
-    watch_.expect(first_step_ + size.rows + config_.text.layers * (2 * size.rows + 1) + 1);
+    watch_.expect(first_step_ + size.rows + config_.text.layers * (2 * size.rows + 1) +
+                  held_out_steps(held_out.rows, config_.text.layers) + 1);
     if (options_.budget) choose_bits(journal);
     watch_.go_to(first_step_);
     const std::vector<io::NamedTensor> replaced = quantize_layers(journal);
@@ -96,7 +100,8 @@ class Run {
                   .checkpoint = checkpoint_,
                   .config = config_,
                   .schemes = schemes_,
-                  .replaced = replaced},
+                  .replaced = replaced,
+                  .on_written = [this](const auto& folder) { measure_result(folder); }},
                  watch_, report_);
     journal.remove();
     answers.remove();
@@ -118,15 +123,21 @@ class Run {
     answers.save();
   }
 
-  void drop_rows(const std::vector<size_t>& numbers) {
-    for (size_t i = numbers.size(); i-- > 0;) {
-      rows_.erase(rows_.begin() + static_cast<int64_t>(numbers[i]));
+  // Leaves out rows that have no tokens.
+  CalibrationSize measured(std::vector<Conversation>& rows) {
+    CalibrationSize size = measure(rows, processor_, cx_.backend.host_threads(),
+                                   [this](int64_t) { watch_.stop_if_asked(); });
+    for (size_t i = size.left_out.size(); i-- > 0;) {
+      rows.erase(rows.begin() + static_cast<int64_t>(size.left_out[i]));
     }
-    if (!rows_.empty() || numbers.empty()) return;
+    return size;
+  }
+
+  [[noreturn]] void refuse_empty(const CalibrationSize& size) const {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: all {} calibration rows are empty or begin with an image of more "
                             "than {} tokens; allow longer rows",
-                            options_.calibration[0].path.string(), numbers.size(),
+                            options_.calibration[0].path.string(), size.left_out.size(),
                             options_.calibration_tokens));
   }
 
@@ -326,6 +337,20 @@ class Run {
     return replaced;
   }
 
+  // On rows that no layer was calibrated on, as squint::compare_models does.
+  void measure_result(const std::filesystem::path& folder) {
+    if (held_out_.empty()) return;
+    report_.held_out =
+        measure_held_out(cx_,
+                         {.rows = held_out_,
+                          .processor = processor_,
+                          .base = options_.model,
+                          .quantized = folder,
+                          .plain = schemes_},
+                         [this](int64_t rows) { watch_.advance("held-out rows", rows); });
+    watch_.book("held-out rows");
+  }
+
   void advise_layer(int64_t layer, io::PageUse use) const {
     for (const LinearRole role : qwen3_vl::kAllLinears) {
       io::advise(checkpoint_.get(qwen3_vl::module_name(layer, role) + ".weight"), use);
@@ -400,7 +425,8 @@ class Run {
   Arena scratch_;
   Context cx_;
   std::vector<std::string> notes_;
-  std::vector<Conversation> rows_;
+  std::vector<Conversation> rows_;      // to calibrate on
+  std::vector<Conversation> held_out_;  // to measure the result with
   QuantizeReport report_;
   int64_t first_step_ = 0;  // of quantizing: the steps of measuring come before
 };

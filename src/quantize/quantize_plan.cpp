@@ -9,12 +9,27 @@
 #include "io/atomic_file.h"
 #include "quantize/check_options.h"
 #include "quantize/pair_statistics.h"
+#include "quantize/predictions.h"
 #include "quantize/statistics.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
 
 using qwen3_vl::LinearRole;
+
+namespace {
+
+// When the layers are finished: states of three models and a layer, or the heads.
+int64_t held_out_bytes(const PlanInputs& in, int64_t layer_bytes, int64_t chunk_bytes) {
+  if (in.held_out.rows == 0) return 0;
+  const qwen3_vl::TextConfig& c = in.config.text;
+  const auto taps = static_cast<int64_t>(in.config.vision.deepstack_blocks.size());
+  const int64_t states = (3 * in.held_out.tokens + taps * in.held_out.image_tokens) * c.hidden * 4;
+  const int64_t head = 2 * c.vocab * c.hidden + kLogitTokens * 3 * c.vocab * 4;
+  return states + std::max(layer_bytes + chunk_bytes, head);
+}
+
+}  // namespace
 
 QuantizePlan make_plan(const PlanInputs& in) {
   const qwen3_vl::TextConfig& c = in.config.text;
@@ -25,6 +40,7 @@ QuantizePlan make_plan(const PlanInputs& in) {
                     .image_tokens = size.image_tokens,
                     .cut_rows = size.cut_rows,
                     .left_out_rows = static_cast<int64_t>(size.left_out.size()),
+                    .held_out_rows = in.held_out.rows,
                     .layers = c.layers,
                     .resumed_layers = in.resumed_layers};
   const auto taps = static_cast<int64_t>(in.config.vision.deepstack_blocks.size());
@@ -62,8 +78,9 @@ QuantizePlan make_plan(const PlanInputs& in) {
     const int64_t n = std::max({c.hidden, q, c.intermediate});
     plan.statistics_bytes += PairStatistics::bytes(n) + n * n * 24 + largest * 24;
   }
-  plan.peak_bytes =
-      size.held_bytes + plan.activation_bytes + plan.block_bytes + plan.statistics_bytes;
+  plan.peak_bytes = in.held_out.held_bytes + size.held_bytes +
+                    std::max(plan.activation_bytes + plan.block_bytes + plan.statistics_bytes,
+                             held_out_bytes(in, 2 * weights + 13 * largest, chunk));
   const int64_t quantized = weights * c.layers;
   plan.output_bytes = in.checkpoint.tensor_bytes() - 2 * quantized + packed;
   // The journal still holds the packed layers while the result is written.

@@ -17,6 +17,7 @@ struct PlanInputs {
   const io::Checkpoint& checkpoint;
   const ModuleSchemes& schemes;
   const CalibrationSize& size;
+  const CalibrationSize& held_out;
   int64_t resumed_layers = 0;
 };
 

@@ -59,6 +59,7 @@ std::string calibration_comment(const QuantizeOptions& options) {
   if (options.seed) text += fmt::format(", seed {}", *options.seed);
   if (options.calibration_tokens > 0)
     text += fmt::format(", tokens {}", options.calibration_tokens);
+  if (options.held_out) text += fmt::format(", held out {}", *options.held_out);
   return text.empty() ? "" : fmt::format("{}calibration {}\n", kRecipeComment, text.substr(2));
 }
 

@@ -493,6 +493,9 @@ class RecipeReader : YamlReader {
     } else if (const auto tokens = rest("tokens")) {
       const int64_t wanted = count(*tokens);
       if (options_.calibration_tokens == 0) options_.calibration_tokens = wanted;
+    } else if (const auto held_out = rest("held out")) {
+      const int64_t wanted = count(*held_out);
+      if (!options_.held_out) options_.held_out = wanted;
     } else if (const auto weights = rest("weights")) {
       notes_.push_back(
           fmt::format("its calibration sources had the weights {}; repeat them as "
@@ -500,8 +503,8 @@ class RecipeReader : YamlReader {
                       weights->substr(0, 200)));
     } else {
       static const std::vector<std::string_view> kSettings = {
-          "rounds", "propagation", "image weight", "observer clip",
-          "rows",   "seed",        "tokens",       "weights"};
+          "rounds", "propagation", "image weight", "observer clip", "rows",
+          "seed",   "tokens",      "held out",     "weights"};
       fail(ErrorCode::bad_input, line,
            fmt::format("unknown setting \"{}\"; is \"{}\" meant?", setting.substr(0, 64),
                        nearest(setting.substr(0, setting.rfind(' ')), kSettings)));

@@ -269,6 +269,36 @@ TEST_F(ModelComparison, KindsOfConversations) {
   EXPECT_EQ(found, (std::vector<std::pair<std::string, int64_t>>{{"digits", 1}, {"end", 3}}));
 }
 
+// What squint quantize reports of the rows it held out.
+TEST_F(ModelComparison, QuantizingMeasuresTheSame) {
+  const QuantizeReport report = quantize_checkpoint({.model = path("base"),
+                                                     .output = path("measured"),
+                                                     .calibration = {{path("rows.jsonl")}},
+                                                     .held_out = 2,  // all that have an answer
+                                                     .group_size = 16,
+                                                     .overrides = {{.pattern = "re:.*o_proj"}}},
+                                                    *backend_);
+  ASSERT_TRUE(report.held_out && report.held_out->plain);
+  const auto expect_same = [](const TokenDivergence& a, const TokenDivergence& b) {
+    EXPECT_EQ(a.tokens, b.tokens);
+    EXPECT_EQ(a.kl, b.kl);
+    EXPECT_EQ(a.median, b.median);
+    EXPECT_EQ(a.p99, b.p99);
+    EXPECT_EQ(a.top1, b.top1);
+  };
+  expect_same(report.held_out->quantized, compare(options("measured", "rows.jsonl")));
+  EXPECT_GT(report.held_out->quantized.kl, 0);
+  // Plain rounding gives each layer the bits it has.
+  quantize_checkpoint({.model = path("base"),
+                       .output = path("plain"),
+                       .method = QuantizeMethod::rtn,
+                       .observer = RangeObserver::minmax,
+                       .group_size = 16,
+                       .overrides = {{.pattern = "re:.*o_proj"}}},
+                      *backend_);
+  expect_same(*report.held_out->plain, compare(options("plain", "rows.jsonl")));
+}
+
 TEST_F(ModelComparison, WhatCannotBeCompared) {
   const auto fails = [](ErrorCode code, const CompareOptions& o, const std::string& part) {
     EXPECT_TRUE(says(error_of(code, [&] { compare_models(o, *backend_); }), part));
