@@ -37,6 +37,16 @@ struct AttentionArgs {
   float scale;             // of q·k
 };
 
+// A sequence that attended causally to itself, and dLoss/d of what came out.
+struct AttentionGradientArgs {
+  Tensor query;                    // [T, heads, d]; heads is a multiple of kv heads
+  Tensor key;                      // [T, kv heads, d]
+  Tensor value;                    // [T, kv heads, d]
+  float scale;                     // of q·k
+  Tensor d_out;                    // [T, heads * d]
+  Tensor d_query, d_key, d_value;  // written
+};
+
 // What rounding may know of a layer's inputs x; see Backend::round_adaptively. On the host.
 struct AdaptiveRounding {
   Tensor importance;           // f32 [in]: E[x²], the weight of each column's errors
@@ -84,6 +94,15 @@ class Backend {
   virtual void add(const Tensor& x, const Tensor& out) = 0;                  // out += x
   // out [T, n] = x [T, n] with row t multiplied by factor[t]
   virtual void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) = 0;
+
+  // Gradients: d_y is dLoss/dy. Outputs are overwritten.
+  // Of rms_norm. d_x may be d_out.
+  virtual void rms_norm_gradient(const Tensor& x, const Tensor& weight, float eps,
+                                 const Tensor& d_out, const Tensor& d_x) = 0;
+  // Of swiglu. d_gate and d_up may be gate and up.
+  virtual void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& d_out,
+                               const Tensor& d_gate, const Tensor& d_up) = 0;
+  virtual void attention_gradient(const AttentionGradientArgs& args) = 0;
 
   // For calibration. Sums run over rows in order, whatever the number of threads.
   // out [n, n] += xᵀ x on and above the diagonal, x [T, n]; what is below it is left undefined.

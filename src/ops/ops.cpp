@@ -94,6 +94,31 @@ void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor
   cx.backend.scale_rows(x, factor, out);
 }
 
+void rms_norm_gradient(Context& cx, const Tensor& x, const Tensor& weight, float eps,
+                       const Tensor& d_out, const Tensor& d_x) {
+  SQUINT_CHECK(same_f32(x, d_out) && same_f32(x, d_x));
+  SQUINT_CHECK(is_f32(weight) && x.dim(-1) == weight.numel());
+  cx.backend.rms_norm_gradient(x, weight, eps, d_out, d_x);
+}
+
+void swiglu_gradient(Context& cx, const Tensor& gate, const Tensor& up, const Tensor& d_out,
+                     const Tensor& d_gate, const Tensor& d_up) {
+  SQUINT_CHECK(same_f32(gate, up) && same_f32(gate, d_out));
+  SQUINT_CHECK(same_f32(gate, d_gate) && same_f32(gate, d_up));
+  cx.backend.swiglu_gradient(gate, up, d_out, d_gate, d_up);
+}
+
+void attention_gradient(Context& cx, const AttentionGradientArgs& args) {
+  const Tensor& q = args.query;
+  SQUINT_CHECK(same_f32(q, args.d_query) && q.shape().rank() == 3);
+  SQUINT_CHECK(same_f32(args.key, args.value) && args.key.shape().rank() == 3);
+  SQUINT_CHECK(args.key.dim(0) == q.dim(0) && args.key.dim(2) == q.dim(2));
+  SQUINT_CHECK(q.dim(1) % args.key.dim(1) == 0);
+  SQUINT_CHECK(same_f32(args.key, args.d_key) && same_f32(args.key, args.d_value));
+  SQUINT_CHECK(is_f32(args.d_out) && args.d_out.numel() == q.numel());
+  cx.backend.attention_gradient(args);
+}
+
 void add_second_moment(Context& cx, const Tensor& x, const Tensor& out) {
   SQUINT_CHECK(is_f32(x) && is_f32(out) && x.shape().rank() == 2);
   SQUINT_CHECK(out.shape() == Shape({x.dim(1), x.dim(1)}));

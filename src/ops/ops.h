@@ -40,6 +40,13 @@ void add(Context& cx, const Tensor& x, const Tensor& out);
 // out [T, n] = x with row t multiplied by factor[t]. out may be x.
 void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor& out);
 
+// Gradients, see Backend; shapes as in the operators they belong to.
+void rms_norm_gradient(Context& cx, const Tensor& x, const Tensor& weight, float eps,
+                       const Tensor& d_out, const Tensor& d_x);
+void swiglu_gradient(Context& cx, const Tensor& gate, const Tensor& up, const Tensor& d_out,
+                     const Tensor& d_gate, const Tensor& d_up);
+void attention_gradient(Context& cx, const AttentionGradientArgs& args);
+
 // Calibration, see Backend. x [T, n].
 void add_second_moment(Context& cx, const Tensor& x, const Tensor& out);
 void add_cross_moment(Context& cx, const Tensor& x, const Tensor& y, const Tensor& out);

@@ -19,6 +19,12 @@ inline constexpr Tolerance kLinearTolerance{.abs = 4e-6f, .rel = 1e-6f};
 // by the root, for rows of at most 1000 values.
 inline constexpr Tolerance kRmsNormTolerance{.abs = 1e-7f, .rel = 2e-6f};
 
+// A second such sum, and a difference of two terms of its size.
+inline constexpr Tolerance kRmsNormGradientTolerance{.abs = 4e-6f, .rel = 4e-6f};
+
+// As for attention; sums over up to 33 queries and 4 heads, of products of such weights.
+inline constexpr Tolerance kAttentionGradientTolerance{.abs = 1e-5f, .rel = 1e-5f};
+
 // As above, and x - mean loses what the two means differ by: 1e-7 times the mean, of at most 10.
 inline constexpr Tolerance kLayerNormTolerance{.abs = 2e-5f, .rel = 2e-6f};
 

@@ -221,6 +221,60 @@ void CpuBackend::gelu(const Tensor& x, GeluKind kind, const Tensor& out) {
   });
 }
 
+void CpuBackend::rms_norm_gradient(const Tensor& x, const Tensor& weight, float eps,
+                                   const Tensor& d_out, const Tensor& d_x) {
+  const int64_t n = weight.numel();
+  pool_.parallel_for(x.numel() / n, row_grain(n), [&](int64_t begin, int64_t end, int) {
+    kernels_.rms_norm_gradient({.x = floats(x),
+                                .weight = floats(weight),
+                                .eps = eps,
+                                .n = n,
+                                .d_out = floats(d_out),
+                                .d_x = mutable_floats(d_x),
+                                .row_begin = begin,
+                                .row_end = end});
+  });
+}
+
+void CpuBackend::swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& d_out,
+                                 const Tensor& d_gate, const Tensor& d_up) {
+  pool_.parallel_for(gate.numel(), kWorthSharing, [&](int64_t begin, int64_t end, int) {
+    kernels_.swiglu_gradient({.gate = floats(gate),
+                              .up = floats(up),
+                              .d_out = floats(d_out),
+                              .d_gate = mutable_floats(d_gate),
+                              .d_up = mutable_floats(d_up),
+                              .begin = begin,
+                              .end = end});
+  });
+}
+
+void CpuBackend::attention_gradient(const AttentionGradientArgs& args) {
+  const int64_t tokens = args.query.dim(0);
+  const int64_t kv_heads = args.key.dim(1);
+  const auto scratch = static_cast<size_t>(2 * round_up(tokens, kLanes));
+  pool_.parallel_for(kv_heads, 1, [&](int64_t begin, int64_t end, int worker) {
+    std::vector<float>& own = attention_scratch_[static_cast<size_t>(worker)];
+    if (own.size() < scratch) own.resize(scratch);
+    for (int64_t kv_head = begin; kv_head < end; ++kv_head) {
+      kernels_.attention_gradient({.query = floats(args.query),
+                                   .key = floats(args.key),
+                                   .value = floats(args.value),
+                                   .d_out = floats(args.d_out),
+                                   .d_query = mutable_floats(args.d_query),
+                                   .d_key = mutable_floats(args.d_key),
+                                   .d_value = mutable_floats(args.d_value),
+                                   .tokens = tokens,
+                                   .heads = args.query.dim(1),
+                                   .kv_heads = kv_heads,
+                                   .head_dim = args.query.dim(2),
+                                   .scale = args.scale,
+                                   .kv_head = kv_head,
+                                   .scratch = own.data()});
+    }
+  });
+}
+
 void CpuBackend::add_second_moment(const Tensor& x, const Tensor& out) {
   const int64_t panels = ceil_div(x.dim(1), kLanes);
   // A panel's work grows with its number: each loop index takes one from either end.

@@ -35,6 +35,11 @@ class CpuBackend final : public Backend {
   void gelu(const Tensor& x, GeluKind kind, const Tensor& out) override;
   void add(const Tensor& x, const Tensor& out) override;
   void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) override;
+  void rms_norm_gradient(const Tensor& x, const Tensor& weight, float eps, const Tensor& d_out,
+                         const Tensor& d_x) override;
+  void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& d_out,
+                       const Tensor& d_gate, const Tensor& d_up) override;
+  void attention_gradient(const AttentionGradientArgs& args) override;
   void add_second_moment(const Tensor& x, const Tensor& out) override;
   void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) override;
   void add_abs_sum(const Tensor& x, const Tensor& out) override;

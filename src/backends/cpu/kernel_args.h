@@ -80,6 +80,45 @@ struct NormArgs {
   int64_t row_end;
 };
 
+struct NormGradientArgs {
+  const float* x;  // [rows, n]
+  const float* weight;
+  float eps;
+  int64_t n;
+  const float* d_out;
+  float* d_x;
+  int64_t row_begin;
+  int64_t row_end;
+};
+
+struct SwigluGradientArgs {
+  const float* gate;
+  const float* up;
+  const float* d_out;
+  float* d_gate;
+  float* d_up;
+  int64_t begin;  // a multiple of 16
+  int64_t end;
+};
+
+// One key/value head of a sequence; rows as in AttentionGradientArgs.
+struct AttentionGradientTask {
+  const float* query;  // [tokens, heads, head_dim]
+  const float* key;    // [tokens, kv_heads, head_dim]
+  const float* value;
+  const float* d_out;
+  float* d_query;
+  float* d_key;
+  float* d_value;
+  int64_t tokens;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  float scale;
+  int64_t kv_head;  // this task
+  float* scratch;   // 2 * tokens rounded up to 16 floats
+};
+
 struct RotateArgs {
   const float* cosine;  // [tokens, half]
   const float* sine;

@@ -17,6 +17,9 @@ struct KernelTable {
   void (*rms_norm)(const NormArgs&);
   void (*layer_norm)(const NormArgs&);
   void (*rotate)(const RotateArgs&);
+  void (*rms_norm_gradient)(const NormGradientArgs&);
+  void (*swiglu_gradient)(const SwigluGradientArgs&);
+  void (*attention_gradient)(const AttentionGradientTask&);
   void (*pointwise)(const PointwiseArgs&);
   void (*add_second_moment)(const MomentArgs&);
   void (*add_cross_moment)(const MomentArgs&);

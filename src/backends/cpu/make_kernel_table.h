@@ -4,6 +4,7 @@
 
 #include "backends/cpu/attention_kernel.h"
 #include "backends/cpu/gemm_kernel.h"
+#include "backends/cpu/gradient_kernel.h"
 #include "backends/cpu/kernel_table.h"
 #include "backends/cpu/quantize_kernel.h"
 #include "backends/cpu/rounding_kernel.h"
@@ -20,6 +21,9 @@ constexpr KernelTable make_kernel_table(std::string_view name, const CpuFeatures
           .rms_norm = rms_norm<V>,
           .layer_norm = layer_norm<V>,
           .rotate = rotate<V>,
+          .rms_norm_gradient = rms_norm_gradient<V>,
+          .swiglu_gradient = swiglu_gradient<V>,
+          .attention_gradient = attention_gradient<V>,
           .pointwise = pointwise<V>,
           .add_second_moment = add_second_moment<V>,
           .add_cross_moment = add_cross_moment<V>,

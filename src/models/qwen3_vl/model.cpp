@@ -54,23 +54,24 @@ void Embedding::gather(Context& cx, std::span<const int32_t> ids, const Tensor& 
   cx.backend.copy(host, hidden);
 }
 
-OutputHead::OutputHead(const Weights& weights, const Config& config, Backend& backend)
-    : config_(config.text),
-      norm_(weights.vector(backend, "model.language_model.norm.weight", config.text.hidden)) {
-  // A stored head always wins; the embedding stands in where the checkpoint has none (spec §1.5).
+LinearWeight head_weight(const Weights& weights, const Config& config) {
   const bool stored =
       weights.checkpoint().find(std::string(kHeadName) + ".weight") != nullptr ||
       weights.checkpoint().find(std::string(kHeadName) + ".weight_packed") != nullptr;
   if (stored || !config.tied_head) {
-    head_ = backend.prepare(weights.linear(kHeadName, config_.vocab, config_.hidden));
-    return;
+    return weights.linear(kHeadName, config.text.vocab, config.text.hidden);
   }
   LinearWeight tied;
-  tied.out_features = config_.vocab;
-  tied.in_features = config_.hidden;
-  tied.weight = weights.stored(kEmbeddingName, {config_.vocab, config_.hidden});
-  head_ = backend.prepare(tied);
+  tied.out_features = config.text.vocab;
+  tied.in_features = config.text.hidden;
+  tied.weight = weights.stored(kEmbeddingName, {config.text.vocab, config.text.hidden});
+  return tied;
 }
+
+OutputHead::OutputHead(const Weights& weights, const Config& config, Backend& backend)
+    : config_(config.text),
+      norm_(weights.vector(backend, kFinalNormName, config.text.hidden)),
+      head_(backend.prepare(head_weight(weights, config))) {}
 
 Tensor OutputHead::logits(Context& cx, const Tensor& hidden) const {
   const Tensor normed = cx.scratch.tensor(hidden.shape());

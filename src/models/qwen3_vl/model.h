@@ -12,6 +12,8 @@
 
 namespace squint::qwen3_vl {
 
+inline constexpr const char* kFinalNormName = "model.language_model.norm.weight";
+
 // Every linear layer outside the decoder blocks, in the order the reference lists them: vision
 // blocks, merger, deepstack mergers, head (spec awq-w4a16.md §4.3).
 std::vector<std::string> other_linears(const Config& config);
@@ -28,6 +30,10 @@ class Embedding {
  private:
   Tensor table_;
 };
+
+// Of the vocabulary projection: a stored one always wins; the embedding stands in where the
+// checkpoint has none (spec §1.5). Not prepared.
+LinearWeight head_weight(const Weights& weights, const Config& config);
 
 // Final norm and vocabulary projection.
 class OutputHead {
