@@ -32,6 +32,7 @@ struct Options {
   std::optional<int> rounds;
   std::optional<double> propagation;
   std::optional<double> image_weight;
+  std::optional<int> joined;
   DeviceOptions device;
   bool asymmetric = false;
   bool json = false;
@@ -74,9 +75,10 @@ class Reader {
   Reader(std::filesystem::path model, Backend& backend, std::stop_token stop)
       : model_(std::move(model)), backend_(backend), stop_(std::move(stop)) {}
 
-  std::string read(const std::filesystem::path& image, const std::string& prompt) {
+  std::string read(const ImageQuestion& question) {
     if (!engine_) engine_.emplace(model_, backend_);
-    const Request request{.turns = {{.text = prompt, .images = {{.path = image, .bytes = {}}}}},
+    const Request request{.turns = {{.text = question.prompt,
+                                     .images = {{.path = question.name, .bytes = question.bytes}}}},
                           .max_tokens = 256,
                           .sampling = {.temperature = 0}};
     return engine_->generate(request, {}, stop_).text;
@@ -110,7 +112,8 @@ void choose(const Options& options, QuantizeOptions& q) {
   choose_method(options, q);
   q.rounds = options.rounds.value_or(q.rounds);
   q.propagation = options.propagation.value_or(q.propagation);
-  q.image_weight = options.image_weight.value_or(q.image_weight);
+  q.joined = options.joined.value_or(q.joined);
+  if (options.image_weight) q.image_weight = options.image_weight;
   for (const std::string& text : options.overrides) q.overrides.push_back(parse_override(text));
   for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
   const bool needed = q.method != QuantizeMethod::rtn || q.observer == RangeObserver::imatrix ||
@@ -152,9 +155,7 @@ void run(Options& options, const Outcome& outcome) {
   choose(options, q);
   const BackendPtr backend = options.device.open();
   Reader reader(q.model, *backend, q.stop);
-  q.read_image = [&](const std::filesystem::path& image, const std::string& prompt) {
-    return reader.read(image, prompt);
-  };
+  q.read_image = [&](const ImageQuestion& question) { return reader.read(question); };
   // Reading images and quantizing have a bar each.
   std::optional<Progress> progress;
   progress.emplace("read");
@@ -274,8 +275,10 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
                       "gptq: rounds of descent after its pass [2; best: 6]");
   command->add_option("--propagation", options->propagation,
                       "gptq: how much of earlier layers' error to make up for, 0 to 1 [0.5]");
+  command->add_option("--joined", options->joined,
+                      "further rows for each one: parts of two images, joined [0; best: 2]");
   command->add_option("--image-weight", options->image_weight,
-                      "gptq: what an image token counts beside a text token [0.3]");
+                      "gptq: what an image token counts beside a text token, 0 to 1 [measured]");
   command->add_option("--group-size", q.group_size, "columns that share a scale; 0: a whole row")
       ->capture_default_str()
       ->excludes(recipe);

@@ -72,9 +72,15 @@ struct CalibrationSource {
   double weight = 1;  // of the rows that are drawn, beside the other sources' weights
 };
 
+inline constexpr int kMostJoined = 100;
+
+struct ImageQuestion {
+  std::string bytes;  // the encoded image
+  std::string name;   // for messages
+  std::string prompt;
+};
 // Asks a model about an image and returns its answer; the same one every time.
-using ReadImage =
-    std::function<std::string(const std::filesystem::path& image, const std::string& prompt)>;
+using ReadImage = std::function<std::string(const ImageQuestion& question)>;
 inline constexpr std::string_view kReadingPrompt = "what is written in the image?";
 
 // Layers whose scheme differs. q, k and v of a layer must stay alike, and gate and up: loaders fuse
@@ -104,7 +110,9 @@ struct QuantizeOptions {
   // Rows with answers to measure the result with, which no layer is calibrated on. Unless given, a
   // tenth of them, at most 64; none where that would be fewer than 8.
   std::optional<int64_t> held_out;
-  ReadImage read_image;  // only asked where calibration images have no answers
+  // Further rows for each row that asks about one image: parts of two images beside each other.
+  int joined = 0;
+  ReadImage read_image;  // asked where calibration images have no answers, and about joined ones
   QuantizeMethod method = QuantizeMethod::awq_gptq;
   std::optional<RangeObserver> observer;  // unless given, mse; imatrix with gptq
   int bits = 4;
@@ -123,10 +131,12 @@ struct QuantizeOptions {
   int grid = 20;                        // factors tried; at least 2 (off), 3 (on), 4 (both)
   std::vector<SmoothMapping> mappings;  // empty: all that the model allows
   // gptq and awq_gptq only:
-  double dampening = 0.01;    // part of the Hessian's mean diagonal that is added to it
-  int rounds = 2;             // of descent on scales and integers after GPTQ's pass
-  double propagation = 0.5;   // how much of earlier layers' error a layer makes up for, 0..1
-  double image_weight = 0.3;  // what an image token counts beside a text token
+  double dampening = 0.01;   // part of the Hessian's mean diagonal that is added to it
+  int rounds = 2;            // of descent on scales and integers after GPTQ's pass
+  double propagation = 0.5;  // how much of earlier layers' error a layer makes up for, 0..1
+  // What an image token counts beside a text token, 0..1. Unless given, tokens count as the answers
+  // depend on them: measured by a gradient pass.
+  std::optional<double> image_weight;
   std::function<void(const QuantizePlan&)> on_plan;
   std::function<void(const QuantizeProgress&)> on_progress;
   std::stop_token stop;

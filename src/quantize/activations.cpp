@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "io/fingerprint.h"
+#include "models/qwen3_vl/answer_tokens.h"
 
 namespace squint::quantize {
 
@@ -21,6 +22,22 @@ std::vector<ModelInput> read_inputs(std::span<const Conversation> rows,
     }
   });
   return inputs;
+}
+
+std::vector<TokenClass> classes_of(std::span<const int32_t> ids, const text::Tokenizer& tokenizer,
+                                   int32_t image_token) {
+  const auto start = tokenizer.token_id("<|im_start|>");
+  const bool chat = start && std::ranges::find(ids, *start) != ids.end();
+  std::vector<TokenClass> classes(ids.size(), chat ? TokenClass::prompt : TokenClass::answer);
+  if (!chat && !classes.empty())
+    classes.back() = TokenClass::prompt;  // Nothing is known to follow.
+  for (const qwen3_vl::AnswerToken& answer : qwen3_vl::answer_tokens(ids, tokenizer, image_token)) {
+    classes[static_cast<size_t>(answer.index - 1)] = TokenClass::answer;
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] == image_token) classes[i] = TokenClass::image;
+  }
+  return classes;
 }
 
 // Pixels of this many rows are in memory at once.
@@ -44,7 +61,7 @@ CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Proc
       ++size.rows;
       size.cut_rows += input.cut ? 1 : 0;
       for (const RowImage& image : part[i].images) {
-        size.held_bytes += static_cast<int64_t>(image.bytes.size());
+        if (image.bytes != nullptr) size.held_bytes += static_cast<int64_t>(image.bytes->size());
       }
       size.tokens += input.tokens();
       size.image_tokens += input.image_tokens();
@@ -64,7 +81,7 @@ CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Proc
 Activations::Activations(Context& cx, std::span<const Conversation> rows,
                          const qwen3_vl::Processor& processor, const qwen3_vl::Weights& weights,
                          const qwen3_vl::Config& config, const OnRows& on_rows, bool paired)
-    : config_(config.text), image_token_(static_cast<int32_t>(config.image_token_id)) {
+    : config_(config.text) {
   const qwen3_vl::VisionTower vision(weights, config.vision, cx.backend);
   const qwen3_vl::Embedding embedding(weights, config.text);
   const auto finish = [&](Chunk& chunk) {
@@ -101,11 +118,26 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
       chunk.positions.insert(chunk.positions.end(), input.positions.tokens.begin(),
                              input.positions.tokens.end());
       row.input = std::move(input);
+      row.classes = classes_of(row.input.ids, processor.tokenizer(),
+                               static_cast<int32_t>(config.image_token_id));
       chunk.rows.push_back(std::move(row));
       on_rows(1);
     }
   }
   finish(chunk);
+}
+
+Activations Activations::sample(Context& cx, int64_t tokens) const {
+  int64_t all = 0;
+  for (const Chunk& chunk : chunks_) all += chunk.hidden.dim(0);
+  const auto step = static_cast<size_t>(std::max<int64_t>(1, (all + tokens - 1) / tokens));
+  Activations some = *this;
+  some.chunks_.clear();
+  for (size_t i = 0; i < chunks_.size(); i += step) {
+    some.chunks_.push_back(chunks_[i]);
+    some.chunks_.back().target = Tensor();
+  }
+  return some.copy(cx);
 }
 
 Activations Activations::copy(Context& cx) const {
@@ -123,25 +155,6 @@ Activations Activations::copy(Context& cx) const {
 
 namespace {
 
-// A chunk's rows as sequences of their own, each with an empty cache.
-struct Sequences {
-  qwen3_vl::RotaryTable rotary;
-  std::vector<KvLayer> caches;
-  std::vector<qwen3_vl::SequenceSlice> slices;
-};
-
-template <class Chunk>
-Sequences sequences_of(Context& cx, const Chunk& chunk, const qwen3_vl::TextConfig& config) {
-  Sequences s{.rotary = device_rotary(cx, chunk.positions, config), .caches = {}, .slices = {}};
-  s.caches.reserve(chunk.rows.size());
-  for (const auto& row : chunk.rows) {
-    s.caches.push_back(
-        ops::make_scratch_kv(cx, config.kv_heads, config.head_dim, row.input.tokens()));
-    s.slices.push_back({row.first, row.input.tokens(), &s.caches.back()});
-  }
-  return s;
-}
-
 Tensor copy_in_scratch(Context& cx, const Tensor& tensor) {
   const Tensor out = cx.scratch.tensor(tensor.shape());
   cx.backend.copy(tensor, out);
@@ -149,6 +162,18 @@ Tensor copy_in_scratch(Context& cx, const Tensor& tensor) {
 }
 
 }  // namespace
+
+Sequences sequences_of(Context& cx, const Activations::Chunk& chunk,
+                       const qwen3_vl::TextConfig& config) {
+  Sequences s{.rotary = device_rotary(cx, chunk.positions, config), .caches = {}, .slices = {}};
+  s.caches.reserve(chunk.rows.size());
+  for (const Activations::Row& row : chunk.rows) {
+    s.caches.push_back(
+        ops::make_scratch_kv(cx, config.kv_heads, config.head_dim, row.input.tokens()));
+    s.slices.push_back({row.first, row.input.tokens(), &s.caches.back()});
+  }
+  return s;
+}
 
 void Activations::observe(Context& cx, const qwen3_vl::DecoderBlock& block,
                           const OnRows& on_rows) const {
@@ -160,10 +185,9 @@ void Activations::observe(Context& cx, const qwen3_vl::DecoderBlock& block,
   }
 }
 
-double Activations::observe_pair(Context& cx, const qwen3_vl::DecoderBlock& target,
-                                 const qwen3_vl::DecoderBlock& block, qwen3_vl::LinearRole role,
-                                 double image_weight, PairStatistics& pair) const {
-  double total = 0;
+void Activations::observe_pairs(Context& cx, const qwen3_vl::DecoderBlock& target,
+                                const qwen3_vl::DecoderBlock& block, qwen3_vl::LinearRole role,
+                                std::span<PairStatistics> pairs) const {
   for (const Chunk& chunk : chunks_) {
     const Arena::Scope scope(cx.scratch);
     const auto input = [&](const qwen3_vl::DecoderBlock& b, const Tensor& hidden) {
@@ -173,18 +197,12 @@ double Activations::observe_pair(Context& cx, const qwen3_vl::DecoderBlock& targ
     };
     const Tensor x = input(block, chunk.hidden);
     const Tensor x_f = input(target, chunk.target);
-    std::vector<float> roots;
+    std::vector<TokenClass> classes;
     for (const Row& row : chunk.rows) {
-      for (const int32_t id : row.input.ids) {
-        const double weight = id == image_token_ ? image_weight : 1.0;
-        total += weight;
-        roots.push_back(static_cast<float>(std::sqrt(weight)));
-      }
+      classes.insert(classes.end(), row.classes.begin(), row.classes.end());
     }
-    const Tensor host = Tensor::copy_of<float>(roots, {static_cast<int64_t>(roots.size())});
-    pair.add(cx, x, x_f, copy_in_scratch(cx, host));
+    for (PairStatistics& pair : pairs) pair.add(cx, x, x_f, classes);
   }
-  return total;
 }
 
 void Activations::advance(Context& cx, const qwen3_vl::DecoderBlock& block,

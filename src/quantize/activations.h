@@ -13,6 +13,7 @@
 #include "ops/context.h"
 #include "quantize/calibration.h"
 #include "quantize/pair_statistics.h"
+#include "quantize/token_class.h"
 
 namespace squint::quantize {
 
@@ -47,16 +48,19 @@ class Activations {
 
   // The same rows once more, to be advanced by another model. Image features are shared.
   Activations copy(Context& cx) const;
+  // The same of some chunks, evenly spread, with at most `tokens` tokens, but at least one chunk;
+  // not paired.
+  Activations sample(Context& cx, int64_t tokens) const;
 
   // Runs a layer over all chunks and throws the result away: cx.observer sees the inputs of its
   // linear layers.
   void observe(Context& cx, const qwen3_vl::DecoderBlock& block, const OnRows& on_rows) const;
   // Inputs of `role` in `block` on these rows beside those in `target` on what the unquantized
-  // model makes of them; image tokens count `image_weight`, others 1. Returns the sum of the
-  // weights. Only where paired.
-  double observe_pair(Context& cx, const qwen3_vl::DecoderBlock& target,
-                      const qwen3_vl::DecoderBlock& block, qwen3_vl::LinearRole role,
-                      double image_weight, PairStatistics& pair) const;
+  // model makes of them, each token counted by its class: once for each of `pairs`. Only where
+  // paired.
+  void observe_pairs(Context& cx, const qwen3_vl::DecoderBlock& target,
+                     const qwen3_vl::DecoderBlock& block, qwen3_vl::LinearRole role,
+                     std::span<PairStatistics> pairs) const;
   // Runs a layer over all chunks, whose result is the next layer's input; where paired, `target`
   // over what the unquantized model made of them.
   void advance(Context& cx, const qwen3_vl::DecoderBlock& block,
@@ -65,7 +69,8 @@ class Activations {
   struct Row {
     qwen3_vl::ModelInput input;  // without pixels
     std::vector<qwen3_vl::ImageFeatures> features;
-    int64_t first = 0;  // row of the chunk's hidden states
+    int64_t first = 0;                // row of the chunk's hidden states
+    std::vector<TokenClass> classes;  // of each token
   };
   struct Chunk {
     Tensor hidden;  // [tokens, hidden], kept
@@ -77,8 +82,16 @@ class Activations {
 
  private:
   qwen3_vl::TextConfig config_;
-  int32_t image_token_ = 0;
   std::vector<Chunk> chunks_;
 };
+
+// A chunk's rows as sequences of their own, each with an empty cache; in scratch.
+struct Sequences {
+  qwen3_vl::RotaryTable rotary;
+  std::vector<KvLayer> caches;
+  std::vector<qwen3_vl::SequenceSlice> slices;
+};
+Sequences sequences_of(Context& cx, const Activations::Chunk& chunk,
+                       const qwen3_vl::TextConfig& config);
 
 }  // namespace squint::quantize

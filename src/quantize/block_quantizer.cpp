@@ -223,31 +223,61 @@ class BlockQuantizer {
         for (const LinearRole role : stage) current[role].weight = keep(role);
         continue;
       }
-      PairStatistics pair(cx_.backend, dense(stored_[first]).dim(1));
-      double weight = 0;
+      std::vector<Share> shares = shares_of(stage);
+      std::vector<PairStatistics> pairs;
+      for (const Share& share : shares) {
+        pairs.emplace_back(cx_.backend, dense(stored_[first]).dim(1), share.tokens);
+      }
       {
         const DecoderBlock block(current, config_, layer_, cx_.backend);
-        weight = inputs(block, first, pair);
+        inputs(block, first, pairs);
       }
-      pair.finish(cx_, weight, smoothed_.columns(first), qwen3_vl::module_name(layer_, first));
-      AdaptiveRounding how =
-          adaptive_rounding(pair.hessian(), plan_.feedback->dampening, plan_.feedback->rounds);
-      how.search = plan_.weighted_ranges || plan_.observer == Observer::mse;
-      if (!plan_.weighted_ranges) std::ranges::fill(how.importance.span<float>(), 1.0f);
-      for (const LinearRole role : stage) {
-        plan_.on_candidate();
-        const Tensor weight_f = smoothed_.linear(role);
-        const Tensor target =
-            plan_.feedback->propagation > 0
-                ? propagated(weight_f, pair.times_cross(cx_, weight_f), pair.hessian(),
-                             plan_.feedback->propagation, cx_.backend.host_threads())
-                : weight_f;
-        QuantizedWeight rounded = empty(role);
-        ops::round_adaptively(cx_, target, how, scheme(role), rounded);
-        current[role].weight = pack_linear(rounded, scheme(role));
-        finish(role, rounded);
+      for (size_t i = 0; i < shares.size(); ++i) {
+        pairs[i].finish(cx_, smoothed_.columns(first), qwen3_vl::module_name(layer_, first));
+        for (const auto& [role, q] : rounded_with_feedback(shares[i].roles, pairs[i])) {
+          current[role].weight = pack_linear(q, scheme(role));
+          finish(role, q);
+        }
+        pairs[i] = PairStatistics(cx_.backend, 0, {});  // Memory for the next.
       }
     }
+  }
+
+  // Linear layers with one input in which tokens count alike.
+  struct Share {
+    ClassWeights tokens;
+    std::vector<LinearRole> roles;
+  };
+
+  std::vector<Share> shares_of(const LinearUnit& stage) const {
+    std::vector<Share> shares;
+    for (const LinearRole role : stage) {
+      const ClassWeights& tokens = plan_.feedback->tokens[static_cast<size_t>(role)];
+      auto at = std::ranges::find(shares, tokens, &Share::tokens);
+      if (at == shares.end()) at = shares.insert(at, {tokens, {}});
+      at->roles.push_back(role);
+    }
+    return shares;
+  }
+
+  std::vector<std::pair<LinearRole, QuantizedWeight>> rounded_with_feedback(
+      const std::vector<LinearRole>& roles, const PairStatistics& pair) {
+    const FeedbackPlan& feedback = *plan_.feedback;
+    AdaptiveRounding how = adaptive_rounding(pair.hessian(), feedback.dampening, feedback.rounds);
+    how.search = plan_.weighted_ranges || plan_.observer == Observer::mse;
+    if (!plan_.weighted_ranges) std::ranges::fill(how.importance.span<float>(), 1.0f);
+    std::vector<std::pair<LinearRole, QuantizedWeight>> out;
+    for (const LinearRole role : roles) {
+      plan_.on_candidate();
+      const Tensor weight = smoothed_.linear(role);
+      const Tensor target = feedback.propagation > 0
+                                ? propagated(weight, pair.times_cross(cx_, weight), pair.hessian(),
+                                             feedback.propagation, cx_.backend.host_threads())
+                                : weight;
+      out.emplace_back(role, empty(role));
+      ops::round_adaptively(cx_, target, how, scheme(role), out.back().second);
+    }
+    return out;
   }
 
   // Of a layer that stays in BF16: nothing, unless smoothing rescales its rows.

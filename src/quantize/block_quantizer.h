@@ -1,6 +1,7 @@
 // block_quantizer.h: one decoder layer from stored weights to packed ones.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -21,6 +22,7 @@ struct FeedbackPlan {
   double dampening = 0.01;
   int rounds = 2;            // of descent on scales and integers
   double propagation = 0.5;  // how much of the error of earlier layers is made up for
+  std::array<ClassWeights, qwen3_vl::kLinearRoles> tokens{};  // what they count, by linear layer
 };
 
 struct BlockPlan {
@@ -44,9 +46,10 @@ struct QuantizedBlock {
 };
 
 // Adds the inputs of `role` in `block`, the layer as quantized so far, and in the unquantized model
-// to `pair`; returns the sum of the tokens' weights.
-using PairedInputs = std::function<double(const qwen3_vl::DecoderBlock& block,
-                                          qwen3_vl::LinearRole role, PairStatistics& pair)>;
+// to each of `pairs`.
+using PairedInputs =
+    std::function<void(const qwen3_vl::DecoderBlock& block, qwen3_vl::LinearRole role,
+                       std::span<PairStatistics> pairs)>;
 
 // `observer` is finished, or null where there is no calibration: then nothing is smoothed. `inputs`
 // is needed where the plan has feedback. Throws Error(bad_input) where weights are so large that

@@ -8,12 +8,16 @@
 #include <numeric>
 
 #include "base/numpy_permutation.h"
+#include "io/mapped_file.h"
+#include "quantize/joined_rows.h"
 #include "quantize/row_source.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr int64_t kMaxImageBytes = int64_t{1} << 30;
 
 void expect_image(const fs::path& path, std::string_view where) {
   std::error_code error;
@@ -27,7 +31,8 @@ void expect_image(const fs::path& path, std::string_view where) {
 RowImage image_of(const OrderedJson& image, const fs::path& folder, std::string_view where) {
   if (image.is_binary()) {
     const auto& bytes = image.get_binary();
-    return {fs::path(where), std::string(bytes.begin(), bytes.end())};
+    return {.path = where,
+            .bytes = std::make_shared<const std::string>(bytes.begin(), bytes.end())};
   }
   if (image.is_object()) {
     for (const char* key : {"bytes", "path"}) {
@@ -39,7 +44,7 @@ RowImage image_of(const OrderedJson& image, const fs::path& folder, std::string_
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: an image part should name its file in \"image\"", where));
   }
-  RowImage out{.path = folder / fs::path(image.get<std::string>()), .bytes = {}};
+  RowImage out{.path = folder / fs::path(image.get<std::string>())};
   expect_image(out.path, where);
   return out;
 }
@@ -176,14 +181,17 @@ std::vector<Conversation> load_calibration(const QuantizeOptions& options,
   return out;
 }
 
+std::string encoded(const RowImage& image) {
+  if (image.joined != nullptr) return encoded(*image.joined);
+  return image.bytes != nullptr ? *image.bytes : io::read_file(image.path, kMaxImageBytes);
+}
+
 qwen3_vl::ModelInput model_input(const Conversation& row, const qwen3_vl::Processor& processor) {
   try {
     std::vector<qwen3_vl::Patches> images;
     for (const RowImage& image : row.images) {
-      images.push_back(
-          image.bytes.empty()
-              ? processor.read_image(image.path)
-              : processor.read_image(std::as_bytes(std::span(image.bytes)), image.path.string()));
+      const std::string bytes = encoded(image);
+      images.push_back(processor.read_image(std::as_bytes(std::span(bytes)), image.path.string()));
     }
     const std::string prompt =
         row.messages.empty() ? row.text

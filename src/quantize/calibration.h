@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,10 +27,13 @@
 
 namespace squint::quantize {
 
-// An existing file, or, where `bytes` holds an encoded image, only its name.
+struct JoinedImage;  // joined_rows.h
+
+// An existing file, or, where `bytes` is an encoded image, only its name.
 struct RowImage {
   std::filesystem::path path;
-  std::string bytes;
+  std::shared_ptr<const std::string> bytes = nullptr;
+  std::shared_ptr<const JoinedImage> joined = nullptr;  // instead of either: made when it is needed
 };
 
 struct Conversation {
@@ -42,13 +46,15 @@ struct Conversation {
   std::optional<std::string> answer = {};
 };
 
+// What a model reads in an image, of which `done` of `total` have been read.
+using AskImage = std::function<std::string(const RowImage& image, const std::string& prompt,
+                                           int64_t done, int64_t total)>;
+
 // What sources need beside their files.
 struct SourceContext {
   const text::Tokenizer& tokenizer;
   int64_t max_tokens = 0;  // of a row; 0: any, but kTextTokens for plain text
-  // What a model reads in an image, of which `done` of `total` have been read.
-  std::function<std::string(const std::filesystem::path& image, int64_t done, int64_t total)>
-      read_image;
+  AskImage read_image;
   std::function<void()> on_row = [] {};  // now and then; may throw to stop
 };
 
@@ -72,6 +78,9 @@ Conversation conversation_of(OrderedJson row, const std::filesystem::path& folde
 // The same from its JSON text.
 Conversation parse_conversation(std::string_view line, const std::filesystem::path& folder,
                                 std::string_view where);
+
+// The encoded image: the file's bytes, or those that are held or made. Throws Error(io).
+std::string encoded(const RowImage& image);
 
 // The row as the model sees it; a generation prompt stands only before an answer. Without tokens
 // where the row is empty or begins with an image that does not fit into max_tokens.

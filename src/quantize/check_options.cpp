@@ -77,7 +77,16 @@ void check_options(const QuantizeOptions& options) {
   check_calibration(options);
   check_fraction("dampening", options.dampening);
   check_fraction("propagation", options.propagation);
-  check_fraction("image weight", options.image_weight);
+  check_fraction("image weight", options.image_weight.value_or(1));
+  if (options.joined < 0 || options.joined > kMostJoined) {
+    throw Error(ErrorCode::usage,
+                fmt::format("joined: expected 0 to {}, found {}", kMostJoined, options.joined));
+  }
+  if (options.joined > 0 && !options.read_image) {
+    throw Error(ErrorCode::usage,
+                "joined images have no answers: they need a model that reads them "
+                "(QuantizeOptions::read_image)");
+  }
   if (options.rounds < 0 || options.rounds > 100) {
     throw Error(ErrorCode::usage,
                 fmt::format("rounds: expected 0 to 100, found {}", options.rounds));

@@ -15,7 +15,6 @@ namespace squint::quantize {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int64_t kMaxImageBytes = int64_t{1} << 30;
 constexpr int64_t kMaxAnswersBytes = int64_t{1} << 30;
 constexpr std::chrono::seconds kSaveEvery{1};
 
@@ -31,10 +30,10 @@ void ImageAnswers::load() {
     const std::string where = fmt::format("{} line {}", file_.string(), number);
     try {
       const Json answer = parse_json(line, where);
-      const bool ours = string_member(answer, "model", where) == fingerprint_ &&
-                        string_member(answer, "prompt", where) == kReadingPrompt;
-      const std::string image = string_member(answer, "image", where);
-      if (!ours || !answers_.emplace(image, string_member(answer, "answer", where)).second)
+      const bool ours = string_member(answer, "model", where) == fingerprint_;
+      const std::string asked =
+          string_member(answer, "image", where) + string_member(answer, "prompt", where);
+      if (!ours || !answers_.emplace(asked, string_member(answer, "answer", where)).second)
         continue;
       lines_ += line + "\n";
     } catch (const Error& e) {
@@ -45,25 +44,26 @@ void ImageAnswers::load() {
   }
 }
 
-std::string ImageAnswers::read(const fs::path& image) {
+std::string ImageAnswers::read(const RowImage& image, const std::string& prompt) {
   if (fingerprint_.empty()) load();
-  const std::string hash = io::sha256(io::read_file(image, kMaxImageBytes));
-  const auto known = answers_.find(hash);
+  ImageQuestion question{.bytes = encoded(image), .name = image.path.string(), .prompt = prompt};
+  const std::string hash = io::sha256(question.bytes);
+  const auto known = answers_.find(hash + prompt);
   if (known != answers_.end()) return known->second;
-  std::string answer = ask(image);
-  answers_.emplace(hash, answer);
+  std::string answer = ask(question);
+  answers_.emplace(hash + prompt, answer);
   lines_ +=
-      Json{{"model", fingerprint_}, {"prompt", kReadingPrompt}, {"image", hash}, {"answer", answer}}
-          .dump(-1, ' ', false, Json::error_handler_t::replace) +
+      Json{{"model", fingerprint_}, {"prompt", prompt}, {"image", hash}, {"answer", answer}}.dump(
+          -1, ' ', false, Json::error_handler_t::replace) +
       "\n";
   saved_ = false;
   if (Clock::now() - last_save_ >= kSaveEvery) save();
   return answer;
 }
 
-std::string ImageAnswers::ask(const fs::path& image) {
+std::string ImageAnswers::ask(const ImageQuestion& question) {
   try {
-    return read_(image, std::string(kReadingPrompt));
+    return read_(question);
   } catch (const Error& e) {
     save();
     if (e.code() != ErrorCode::interrupted) throw;

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "io/checkpoint.h"
+#include "quantize/calibration.h"
 #include "squint/quantize.h"
 
 namespace squint::quantize {
@@ -22,7 +23,7 @@ class ImageAnswers {
       : file_(std::move(file)), model_(model), read_(std::move(read)) {}
 
   // Throws what `read` throws, Error(io), and Error(bad_input) where the file is not such a one.
-  std::string read(const std::filesystem::path& image);
+  std::string read(const RowImage& image, const std::string& prompt);
   // Answers since the last time, onto the disk.
   void save();
   // When nobody needs the answers any more; a file that was not used stays.
@@ -32,14 +33,14 @@ class ImageAnswers {
   using Clock = std::chrono::steady_clock;
 
   void load();
-  std::string ask(const std::filesystem::path& image);
+  std::string ask(const ImageQuestion& question);
 
   std::filesystem::path file_;
   const io::Checkpoint& model_;
   ReadImage read_;
   std::string fingerprint_;                     // of the model; empty before the first question
   std::string lines_;                           // the file
-  std::map<std::string, std::string> answers_;  // by sha256 of the image
+  std::map<std::string, std::string> answers_;  // by sha256 of the image and prompt
   bool saved_ = true;
   Clock::time_point last_save_{};
 };

@@ -27,22 +27,31 @@ Tensor to_host(Context& cx, const Tensor& tensor) {
 
 }  // namespace
 
-PairStatistics::PairStatistics(Backend& backend, int64_t in)
-    : moment_(zeros(backend, {in, in})), cross_(zeros(backend, {in, in})) {}
+PairStatistics::PairStatistics(Backend& backend, int64_t in, const ClassWeights& weights)
+    : weights_(weights), moment_(zeros(backend, {in, in})), cross_(zeros(backend, {in, in})) {}
 
 void PairStatistics::add(Context& cx, const Tensor& x, const Tensor& x_f,
-                         const Tensor& root_weight) {
+                         std::span<const TokenClass> classes) {
   const Arena::Scope scope(cx.scratch);
   const Tensor weighted = cx.scratch.tensor(x.shape());
   const Tensor weighted_f = cx.scratch.tensor(x.shape());
+  const Tensor host = Tensor::on_host(DType::f32, {x.dim(0)});
+  for (size_t i = 0; i < classes.size(); ++i) {
+    const double weight = weights_[static_cast<size_t>(classes[i])];
+    total_ += weight;
+    host.span<float>()[i] = static_cast<float>(std::sqrt(weight));
+  }
+  const Tensor root_weight = cx.scratch.tensor(host.shape());
+  cx.backend.copy(host, root_weight);
   ops::scale_rows(cx, x, root_weight, weighted);
   ops::scale_rows(cx, x_f, root_weight, weighted_f);
   ops::add_second_moment(cx, weighted, moment_);
   ops::add_cross_moment(cx, weighted, weighted_f, cross_);
 }
 
-void PairStatistics::finish(Context& cx, double weight, std::span<const float> smooth,
-                            std::string_view where) {
+void PairStatistics::finish(Context& cx, std::span<const float> smooth, std::string_view where) {
+  // Where nothing counts, all moments are 0 and any rounding is as good as another.
+  const double weight = total_ > 0 ? total_ : 1;
   moment_ = to_host(cx, moment_);
   cross_ = to_host(cx, cross_);
   const int64_t n = moment_.dim(0);

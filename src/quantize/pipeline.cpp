@@ -16,12 +16,14 @@
 #include "quantize/check_options.h"
 #include "quantize/held_out.h"
 #include "quantize/image_answers.h"
+#include "quantize/joined_rows.h"
 #include "quantize/journal.h"
 #include "quantize/mappings.h"
 #include "quantize/output.h"
 #include "quantize/quantize_plan.h"
 #include "quantize/recipe.h"
 #include "quantize/run_watch.h"
+#include "quantize/token_weights.h"
 #include "squint/error.h"
 #include "squint/quantize.h"
 
@@ -73,7 +75,6 @@ class Run {
     ImageAnswers answers(std::filesystem::path(options_.output).concat(".answers.jsonl"),
                          checkpoint_, options_.read_image);
     if (!options_.calibration.empty()) load_rows(answers);
-    held_out_ = hold_out(options_.held_out, rows_);
     const CalibrationSize size = measured(rows_);
     const CalibrationSize held_out = measured(held_out_);
     if (rows_.empty() && !size.left_out.empty()) refuse_empty(size);
@@ -110,9 +111,10 @@ class Run {
 
  private:
   void load_rows(ImageAnswers& answers) {
-    const auto read = [&](const std::filesystem::path& image, int64_t done, int64_t total) {
+    const AskImage read = [&](const RowImage& image, const std::string& prompt, int64_t done,
+                              int64_t total) {
       watch_.report_outside(fmt::format("image {} of {}", done + 1, total), done, total);
-      return answers.read(image);
+      return answers.read(image, prompt);
     };
     SourceContext context{.tokenizer = processor_.tokenizer(),
                           .max_tokens = options_.calibration_tokens,
@@ -120,6 +122,10 @@ class Run {
                           .on_row = [this] { watch_.stop_if_asked(); }};
     if (options_.read_image) context.read_image = read;
     rows_ = load_calibration(options_, context);
+    held_out_ = hold_out(options_.held_out, rows_);  // before parts of them are joined to others
+    if (options_.joined > 0) {
+      std::ranges::move(joined_rows(rows_, options_.joined, read), std::back_inserter(rows_));
+    }
     answers.save();
   }
 
@@ -306,6 +312,7 @@ class Run {
           cx_, rows_, processor_, weights_, config_,
           [&](int64_t rows) { watch_.advance("images", rows); }, plan_.feedback.has_value());
       watch_.book("images");
+      if (plan_.feedback) weigh_tokens(*activations);
     }
     for (int64_t layer = 0; layer < layers; ++layer) {
       watch_.stop_if_asked();
@@ -351,6 +358,16 @@ class Run {
     watch_.book("held-out rows");
   }
 
+  void weigh_tokens(const Activations& activations) {
+    token_weights_ = TokenWeights(config_.text.layers, {options_.image_weight.value_or(1), 1, 1});
+    if (options_.image_weight) return;
+    const auto on_rows = [&](int64_t) { watch_.stop_if_asked(); };
+    const auto measured =
+        measure_token_weights(cx_, activations, weights_, config_, kGradientBytes, on_rows);
+    if (measured) token_weights_ = *measured;
+    watch_.book("which tokens matter");
+  }
+
   void advise_layer(int64_t layer, io::PageUse use) const {
     for (const LinearRole role : qwen3_vl::kAllLinears) {
       io::advise(checkpoint_.get(qwen3_vl::module_name(layer, role) + ".weight"), use);
@@ -372,9 +389,10 @@ class Run {
     observer.finish(layer);
     watch_.book("statistics");
     const PairedInputs inputs = [&](const DecoderBlock& current, LinearRole role,
-                                    PairStatistics& pair) {
-      return activations->observe_pair(cx_, block, current, role, options_.image_weight, pair);
+                                    std::span<PairStatistics> pairs) {
+      activations->observe_pairs(cx_, block, current, role, pairs);
     };
+    if (plan.feedback) plan.feedback->tokens = token_weights_->of(layer);
     return quantize_block(cx_, stored, config_.text, layer, plan, &observer, inputs);
   }
 
@@ -427,6 +445,7 @@ class Run {
   std::vector<std::string> notes_;
   std::vector<Conversation> rows_;      // to calibrate on
   std::vector<Conversation> held_out_;  // to measure the result with
+  std::optional<TokenWeights> token_weights_;  // where there is feedback
   QuantizeReport report_;
   int64_t first_step_ = 0;  // of quantizing: the steps of measuring come before
 };
@@ -438,7 +457,9 @@ void apply_preset(QuantizePreset preset, QuantizeOptions& options) {
   options.method = preset == QuantizePreset::fast ? QuantizeMethod::awq : QuantizeMethod::awq_gptq;
   options.observer.reset();
   options.dampening = defaults.dampening;
-  options.rounds = preset == QuantizePreset::best ? 6 : defaults.rounds;
+  const bool best = preset == QuantizePreset::best;
+  options.rounds = best ? 6 : defaults.rounds;
+  options.joined = best ? 2 : 0;
   options.propagation = defaults.propagation;
   options.image_weight = defaults.image_weight;
 }

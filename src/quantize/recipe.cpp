@@ -35,13 +35,15 @@ std::string awq_modifier(const QuantizeOptions& options) {
 }
 
 std::string gptq_head(const QuantizeOptions& options) {
+  const std::string image_weight =
+      options.image_weight ? fmt::format("{}", *options.image_weight) : "measured";
   return fmt::format(R"(    {}rounds {}, propagation {}, image weight {}
     GPTQModifier:
       block_size: 128
       dampening_frac: {}
       actorder: static
 )",
-                     kRecipeComment, options.rounds, options.propagation, options.image_weight,
+                     kRecipeComment, options.rounds, options.propagation, image_weight,
                      options.dampening);
 }
 
@@ -56,6 +58,7 @@ std::string calibration_comment(const QuantizeOptions& options) {
       text += fmt::format(" {}", source.weight);
     }
   }
+  if (options.joined > 0) text += fmt::format(", joined {}", options.joined);
   if (options.seed) text += fmt::format(", seed {}", *options.seed);
   if (options.calibration_tokens > 0)
     text += fmt::format(", tokens {}", options.calibration_tokens);

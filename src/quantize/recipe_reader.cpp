@@ -67,6 +67,7 @@ class RecipeReader : YamlReader {
     options_.rounds = QuantizeOptions().rounds;
     options_.propagation = QuantizeOptions().propagation;
     options_.image_weight = QuantizeOptions().image_weight;
+    options_.joined = 0;
     for (const YamlNode& stage : members(root)) read_stage(stage);
     finish();
     read_comments(text);
@@ -481,12 +482,15 @@ class RecipeReader : YamlReader {
     } else if (const auto propagation = rest("propagation")) {
       options_.propagation = part(*propagation);
     } else if (const auto weight = rest("image weight")) {
-      options_.image_weight = part(*weight);
+      options_.image_weight.reset();
+      if (*weight != "measured") options_.image_weight = part(*weight);
     } else if (const auto observer = rest("observer"); observer == "clip") {
       options_.observer = RangeObserver::clip;
     } else if (const auto rows = rest("rows")) {
       const int64_t wanted = count(*rows);
       if (options_.rows == 0) options_.rows = wanted;
+    } else if (const auto joined = rest("joined")) {
+      options_.joined = number_in<int>(line, "joined: ", *joined, 0, kMostJoined);
     } else if (const auto seed = rest("seed")) {
       const auto wanted = number_in<uint64_t>(line, "seed: ", *seed, 0, UINT64_MAX);
       if (!options_.seed) options_.seed = wanted;

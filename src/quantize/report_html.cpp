@@ -319,8 +319,11 @@ std::string what_ran(const QuantizeReport& r) {
                 fmt::format("duo scaling {}, {} factors tried", name(o.duo_scaling), o.grid));
   }
   if (o.method == QuantizeMethod::gptq || o.method == QuantizeMethod::awq_gptq) {
-    out += fact("Feedback", fmt::format("dampening {}, rounds {}, propagation {}, image weight {}",
-                                        o.dampening, o.rounds, o.propagation, o.image_weight));
+    out += fact("Feedback", fmt::format("dampening {}, rounds {}, propagation {}", o.dampening,
+                                        o.rounds, o.propagation));
+    out +=
+        fact("An image token counts",
+             o.image_weight ? fmt::format("{} of a text token", *o.image_weight) : "as measured");
   }
   out += fact("Calibration", calibration_text(r));
   return out + "</dl>\n<details><summary>recipe.yaml</summary>\n<pre>" + escaped(r.recipe) +

@@ -21,7 +21,7 @@ OrderedJson options_json(const QuantizeOptions& o) {
     json["dampening"] = o.dampening;
     json["rounds"] = o.rounds;
     json["propagation"] = o.propagation;
-    json["image_weight"] = o.image_weight;
+    if (o.image_weight) json["image_weight"] = *o.image_weight;
   }
   return json;
 }

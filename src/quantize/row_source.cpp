@@ -206,12 +206,12 @@ class Images final : public RowSource {
     for (const int64_t number : numbers) {
       const fs::path& file = files_[static_cast<size_t>(number)];
       const auto done = static_cast<int64_t>(out.size());
-      Conversation row{.images = {{file, {}}}, .where = file.string()};
+      const std::string prompt(kReadingPrompt);
+      Conversation row{.images = {{file}}, .where = file.string()};
       row.messages = {
           {.role = "user",
-           .content = {{.kind = ContentPart::Kind::image, .text = {}},
-                       {.text = std::string(kReadingPrompt)}}},
-          {.role = "assistant", .content = {{.text = read_(file, done, total)}}},
+           .content = {{.kind = ContentPart::Kind::image, .text = {}}, {.text = prompt}}},
+          {.role = "assistant", .content = {{.text = read_({file}, prompt, done, total)}}},
       };
       out.push_back(std::move(row));
     }
@@ -220,7 +220,7 @@ class Images final : public RowSource {
 
  private:
   std::vector<fs::path> files_;
-  decltype(SourceContext::read_image) read_;
+  AskImage read_;
 };
 
 // Several files, one after the other.

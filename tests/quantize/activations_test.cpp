@@ -137,7 +137,7 @@ TEST_F(MeasureTest, ImagesCanBeHeldByTheRow) {
   const std::string png = test::read_text(test::repo_dir() / "tests/data/images/rgb.png");
   Conversation held = image_row(png);
   const CalibrationSize file = of({held});
-  held.images[0] = {"somewhere", png};
+  held.images[0] = {.path = "somewhere", .bytes = std::make_shared<const std::string>(png)};
   const CalibrationSize bytes = of({held});
   EXPECT_EQ(bytes.input_hash, file.input_hash);
   EXPECT_EQ(bytes.held_bytes, static_cast<int64_t>(png.size()));

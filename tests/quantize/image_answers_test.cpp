@@ -30,12 +30,16 @@ class ImageAnswersTest : public ::testing::Test {
   fs::path image(const std::string& name) const { return dir_.path() / name; }
   fs::path file() const { return dir_.path() / "out.answers.jsonl"; }
   ImageAnswers answers() {
-    return {file(), *model_, [this](const fs::path& path, const std::string& prompt) {
-              EXPECT_EQ(prompt, kReadingPrompt);
-              if (path.filename() == stop_at_) throw Error(ErrorCode::interrupted, "stopped");
-              asked_ += path.filename().string();
-              return "reads " + test::read_text(path);
+    return {file(), *model_, [this](const ImageQuestion& question) {
+              const std::string name = fs::path(question.name).filename().string();
+              if (name == stop_at_) throw Error(ErrorCode::interrupted, "stopped");
+              asked_ += name;
+              return "reads " + question.bytes;
             }};
+  }
+  static std::string read(ImageAnswers& answers, const fs::path& image,
+                          const std::string& prompt = "what?") {
+    return answers.read({.path = image}, prompt);
   }
 
   test::TempDir dir_;
@@ -46,14 +50,14 @@ class ImageAnswersTest : public ::testing::Test {
 
 TEST_F(ImageAnswersTest, AnswersAreKeptFromRunToRun) {
   ImageAnswers first = answers();
-  EXPECT_EQ(first.read(image("a")), "reads a");
-  EXPECT_EQ(first.read(image("b")), "reads b");
-  EXPECT_EQ(first.read(image("a")), "reads a");
+  EXPECT_EQ(read(first, image("a")), "reads a");
+  EXPECT_EQ(read(first, image("b")), "reads b");
+  EXPECT_EQ(read(first, image("a")), "reads a");
   EXPECT_EQ(asked_, "ab");
   first.save();
   ImageAnswers second = answers();
-  EXPECT_EQ(second.read(image("b")), "reads b");
-  EXPECT_EQ(second.read(image("c")), "reads c");
+  EXPECT_EQ(read(second, image("b")), "reads b");
+  EXPECT_EQ(read(second, image("c")), "reads c");
   EXPECT_EQ(asked_, "abc");
   second.save();
   second.remove();
@@ -63,39 +67,39 @@ TEST_F(ImageAnswersTest, AnswersAreKeptFromRunToRun) {
 TEST_F(ImageAnswersTest, AnInterruptionKeepsWhatIsThere) {
   stop_at_ = "b";
   ImageAnswers first = answers();
-  first.read(image("a"));
-  EXPECT_TRUE(says(error_of(ErrorCode::interrupted, [&] { first.read(image("b")); }),
+  read(first, image("a"));
+  EXPECT_TRUE(says(error_of(ErrorCode::interrupted, [&] { read(first, image("b")); }),
                    "interrupted; 1 answers are kept in " + file().string()));
   stop_at_ = "none";
   ImageAnswers second = answers();
-  second.read(image("a"));
+  read(second, image("a"));
   EXPECT_EQ(asked_, "a");
 }
 
 TEST_F(ImageAnswersTest, ImagesAreKnownByTheirContent) {
   ImageAnswers kept = answers();
-  kept.read(image("a"));
+  read(kept, image("a"));
   test::write_text(image("b"), "a");
-  EXPECT_EQ(kept.read(image("b")), "reads a");
+  EXPECT_EQ(read(kept, image("b")), "reads a");
   test::write_text(image("a"), "new");
-  EXPECT_EQ(kept.read(image("a")), "reads new");
+  EXPECT_EQ(read(kept, image("a")), "reads new");
   EXPECT_EQ(asked_, "aa");
 }
 
 TEST_F(ImageAnswersTest, AnotherModelIsAskedAnew) {
   ImageAnswers first = answers();
-  first.read(image("a"));
+  read(first, image("a"));
   first.save();
   open_model(8);
   ImageAnswers second = answers();
-  second.read(image("a"));
+  read(second, image("a"));
   EXPECT_EQ(asked_, "aa");
 }
 
 TEST_F(ImageAnswersTest, SomebodysFileIsLeftAlone) {
   test::write_text(file(), "my notes\n");
   ImageAnswers kept = answers();
-  const std::string message = error_of(ErrorCode::bad_input, [&] { kept.read(image("a")); });
+  const std::string message = error_of(ErrorCode::bad_input, [&] { read(kept, image("a")); });
   EXPECT_TRUE(says(message, "out.answers.jsonl line 1"));
   EXPECT_TRUE(says(message, "move the file away"));
   EXPECT_EQ(test::read_text(file()), "my notes\n");

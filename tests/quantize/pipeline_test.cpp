@@ -155,7 +155,9 @@ TEST_F(TinyQuantization, AnswersAboutImagesAreAskedOnce) {
     fs::copy_file(dir_.path() / "a.png", dir_.path() / "scans/b.png",
                   fs::copy_options::overwrite_existing);
     o.calibration.push_back({dir_.path() / "scans"});
-    o.read_image = [&](const fs::path& image, const std::string& prompt) {
+    o.read_image = [&](const ImageQuestion& question) {
+      const fs::path image = question.name;
+      const std::string& prompt = question.prompt;
       EXPECT_EQ(image.filename(), "b.png");
       EXPECT_EQ(prompt, kReadingPrompt);
       return "answer " + std::to_string(++asked);

@@ -25,13 +25,16 @@ const text::Tokenizer& tokenizer() {
 class RowSourceTest : public ::testing::Test {
  protected:
   std::unique_ptr<RowSource> open(const fs::path& path, int64_t tokens = 0, int64_t most = 0) {
-    return open_row_source(path, most,
-                           {.tokenizer = tokenizer(),
-                            .max_tokens = tokens,
-                            .read_image = [this](const fs::path& image, int64_t, int64_t) {
-                              asked_ += image.filename().string() + " ";
-                              return "answer to " + image.filename().string();
-                            }});
+    return open_row_source(
+        path, most,
+        {.tokenizer = tokenizer(),
+         .max_tokens = tokens,
+         .read_image = [this](const RowImage& row, const std::string& prompt, int64_t, int64_t) {
+           EXPECT_EQ(prompt, kReadingPrompt);
+           const fs::path& image = row.path;
+           asked_ += image.filename().string() + " ";
+           return "answer to " + image.filename().string();
+         }});
   }
   std::vector<Conversation> all(RowSource& source) {
     std::vector<int64_t> numbers(static_cast<size_t>(source.rows()));
@@ -129,10 +132,10 @@ TEST_F(RowSourceTest, ParquetHoldsConversationsWithImages) {
   EXPECT_EQ(rows[0].messages[0].content[0].kind, qwen3_vl::ContentPart::Kind::image);
   EXPECT_EQ(rows[0].messages[0].content[1].text, "what is 1?");
   ASSERT_EQ(rows[0].images.size(), 1u);
-  EXPECT_EQ(rows[0].images[0].bytes, "pixels of 1");
+  EXPECT_EQ(*rows[0].images[0].bytes, "pixels of 1");
   EXPECT_EQ(rows[0].messages[1].content.at(0).text, "a very long answer 1");
   EXPECT_TRUE(rows[1].images.empty());
-  EXPECT_EQ(rows[2].images.at(0).bytes, "pixels of 17");
+  EXPECT_EQ(*rows[2].images.at(0).bytes, "pixels of 17");
 }
 
 TEST_F(RowSourceTest, ParquetOfAnotherKindIsRefused) {
