@@ -259,7 +259,7 @@ class ShortEngineTest : public ::testing::Test {
     return request;
   }
 
-  BackendPtr backend_ = open_backend({.threads = 1});
+  BackendPtr backend_ = open_backend({.threads = 2});
   test::TinyCheckpoint files_;
   test::TempDir dir_;
 };
