@@ -293,6 +293,15 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->option_text("PATTERN=BITS[:GROUP]")
       ->allow_extra_args(false)
       ->check(refuse_empty);
+  const std::map<std::string, int> table_bits = {{"bf16", 16}, {"int8", 8}};
+  command
+      ->add_option("--head", q.head_bits,
+                   "the output layer; int8 is half as large, but not every loader reads it")
+      ->option_text("bf16|int8 [bf16]")
+      ->transform(CLI::CheckedTransformer(table_bits));
+  command->add_option("--embedding", q.embedding_bits, "the token embeddings, likewise")
+      ->option_text("bf16|int8 [bf16]")
+      ->transform(CLI::CheckedTransformer(table_bits));
   command->add_option("--budget", q.budget,
                       "average bits of a weight in the text layers, scales counted, such as 4.5: "
                       "the layers that lose most get 8 or 16");

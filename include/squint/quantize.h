@@ -119,11 +119,15 @@ struct QuantizeOptions {
   int64_t group_size = 128;  // columns; 0: a scale per row ("channel")
   bool symmetric = true;
   std::vector<SchemeOverride> overrides;  // the last that matches wins
+  // The head and the token embeddings: 8, in symmetric groups, rounded to nearest, or 16: left in
+  // BF16. Not every loader reads them packed (docs/recipes.md).
+  int head_bits = 16;
+  int embedding_bits = 16;
   // Average bits of a weight in the text layers, scales and zero points counted: layers that no
   // override names get 4, 8 or 16 bits by what they lose. `bits` must be 4.
   std::optional<double> budget;
-  // Which linear layers; "Linear" is every one. Of the text layers it must be all; the head and the
-  // vision tower are left alone in any case.
+  // Which linear layers; "Linear" is every one. Of the text layers it must be all; the vision
+  // tower is left alone in any case, and so is the head but for head_bits.
   std::vector<std::string> targets = {"Linear"};
   std::vector<std::string> ignore = {"re:.*lm_head", "re:.*visual.*"};
   // awq and awq_gptq only:

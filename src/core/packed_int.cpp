@@ -151,4 +151,22 @@ QuantizedWeight unpack_linear(const PackedLinear& linear) {
   return weight;
 }
 
+void dequantize_row(const PackedLinear& linear, int64_t row, std::span<float> out) {
+  SQUINT_CHECK(row >= 0 && row < linear.rows && std::ssize(out) == linear.cols);
+  const Tensor codes = unpack_weight(linear.packed.rows(row, 1), linear.cols, linear.bits);
+  const std::span<const bf16> scales = linear.scale.rows(row, 1).span<const bf16>();
+  Tensor zeros;
+  if (!linear.symmetric()) {
+    const int64_t per_word = codes_per_word(linear.bits);  // rows that share the words
+    zeros = unpack_zero_points(linear.zero_point.rows(row / per_word, 1), per_word, linear.bits)
+                .rows(row % per_word, 1);
+  }
+  const std::span<const int8_t> from = codes.span<const int8_t>();
+  for (size_t c = 0; c < out.size(); ++c) {
+    const size_t group = c / static_cast<size_t>(linear.group_size);
+    const int zero = zeros.empty() ? 0 : zeros.span<const int8_t>()[group];
+    out[c] = static_cast<float>(from[c] - zero) * to_float(scales[group]);
+  }
+}
+
 }  // namespace squint

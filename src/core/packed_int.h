@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/quantization.h"
 #include "core/tensor.h"
@@ -52,5 +53,7 @@ struct PackedLinear {
 PackedLinear pack_linear(const QuantizedWeight& weight, const QuantizationScheme& scheme);
 // The exact inverse; zero points are all 0 where the weight is symmetric.
 QuantizedWeight unpack_linear(const PackedLinear& linear);
+// ŵ of one row into out [cols].
+void dequantize_row(const PackedLinear& linear, int64_t row, std::span<float> out);
 
 }  // namespace squint

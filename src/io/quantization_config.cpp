@@ -17,6 +17,7 @@ constexpr const char* kKey = "quantization_config";
 constexpr const char* kMethod = "compressed-tensors";
 constexpr const char* kFormat = "pack-quantized";
 constexpr const char* kLinearClass = "Linear";
+constexpr const char* kEmbeddingClass = "Embedding";
 constexpr std::string_view kExpressionMark = "re:";
 // Expressions and names come from files. Without lookahead, matching costs at most the product of
 // their lengths; each level of nested lookahead multiplies that by the name's length once more.
@@ -61,6 +62,11 @@ void check_cost(std::string_view expression) {
                 fmt::format("module pattern \"{}\" has more than {} lookaheads", expression,
                             kMaxLookaheads));
   }
+}
+
+// The class of the reference's module, as far as weights of a class are packed.
+std::string_view class_of(std::string_view module) {
+  return module.ends_with("embed_tokens") ? kEmbeddingClass : kLinearClass;
 }
 
 [[noreturn]] void damaged(std::string_view where, std::string_view what) {
@@ -224,11 +230,11 @@ ModulePattern::ModulePattern(std::string text) : text_(std::move(text)) {
 
 ModulePattern::Kind ModulePattern::kind() const {
   if (expression_ != nullptr) return Kind::expression;
-  return text_ == kLinearClass ? Kind::class_name : Kind::name;
+  return text_ == kLinearClass || text_ == kEmbeddingClass ? Kind::class_name : Kind::name;
 }
 
 bool ModulePattern::matches(std::string_view module) const {
-  if (expression_ == nullptr) return text_ == kLinearClass || text_ == module;
+  if (expression_ == nullptr) return text_ == class_of(module) || text_ == module;
   return module.size() <= kMaxNameLength &&
          std::regex_search(module.begin(), module.end(), expression_->regex,
                            std::regex_constants::match_continuous);

@@ -18,8 +18,8 @@
 
 namespace squint::io {
 
-// An entry of `targets` or `ignore`: a module's full name, a class name ("Linear"), or "re:" and a
-// regular expression that must match from the start of the name.
+// An entry of `targets` or `ignore`: a module's full name, a class name ("Linear", "Embedding"), or
+// "re:" and a regular expression that must match from the start of the name.
 class ModulePattern {
  public:
   // Error(unsupported) for an expression that is not understood, or whose matching could cost too
@@ -29,7 +29,8 @@ class ModulePattern {
   enum class Kind : uint8_t { name, expression, class_name };
   Kind kind() const;
   const std::string& text() const { return text_; }
-  // `module` is the name of a linear layer, so "Linear" matches them all.
+  // `module` is the name of a linear layer, so "Linear" matches it, or that of the token
+  // embeddings.
   bool matches(std::string_view module) const;
 
  private:

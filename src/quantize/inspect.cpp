@@ -63,7 +63,9 @@ int64_t weights_of(const std::string& name, const Tensor& tensor,
     if (name.ends_with(suffix)) return 0;
   }
   if (!name.ends_with(".weight_packed")) return tensor.numel();
-  return tensor.numel() * (32 / quantization->groups.front().scheme.bits);
+  const io::QuantizationGroup* group =
+      quantization->group_of(name.substr(0, name.rfind(".weight_packed")));
+  return group == nullptr ? 0 : tensor.numel() * (32 / group->scheme.bits);
 }
 
 void add_tensors(const io::Checkpoint& checkpoint,

@@ -151,6 +151,7 @@ std::optional<std::string> check_selection(const QuantizeOptions& options,
   // Recipes for transformers before 4.52 name the vision tower without "model.".
   const std::vector<std::string> others = qwen3_vl::other_linears(config);
   const auto left = std::ranges::find_if(others, [&](const std::string& module) {
+    if (module == qwen3_vl::kHead && options.head_bits != 16) return false;
     const size_t prefix = module.starts_with("model.") ? 6 : 0;
     return wanted(module) && wanted(std::string_view(module).substr(prefix));
   });

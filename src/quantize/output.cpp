@@ -10,6 +10,7 @@
 #include "io/quantization_config.h"
 #include "models/qwen3_vl/model.h"
 #include "quantize/recipe.h"
+#include "quantize/vocabulary.h"
 
 namespace squint::quantize {
 
@@ -49,9 +50,19 @@ void write_output(const OutputParts& parts, RunWatch& watch, QuantizeReport& rep
       gone.insert(qwen3_vl::module_name(layer, role) + ".weight");
     }
   }
-  for (const std::string& name : parts.checkpoint.names()) {
-    const Tensor& tensor = *parts.checkpoint.find(name);
+  std::set<std::string> tables;
+  for (const std::string& module : packed_tables(parts.options)) {
+    tables.insert(module + ".weight");
+    for (io::StreamedTensor& t :
+         packed_table(parts.cx, parts.weights, module, table_scheme(parts.options))) {
+      writer.add(std::move(t));
+    }
+  }
+  const io::Checkpoint& checkpoint = parts.weights.checkpoint();
+  for (const std::string& name : checkpoint.names()) {
+    const Tensor& tensor = *checkpoint.find(name);
     report.parameters += tensor.numel();
+    if (tables.contains(name)) continue;
     if (!gone.contains(name)) {
       writer.add({name, tensor});
     } else {
@@ -68,9 +79,11 @@ void write_output(const OutputParts& parts, RunWatch& watch, QuantizeReport& rep
   std::vector<std::string> ignored = qwen3_vl::other_linears(parts.config);
   const std::vector<std::string> kept = unquantized_modules(parts.schemes);
   ignored.insert(ignored.end() - 1, kept.begin(), kept.end());
+  if (tables.contains(ignored.back() + ".weight")) ignored.pop_back();
+  if (!tables.empty()) config.groups.push_back(table_group(parts.options));
   for (const std::string& module : ignored) config.ignore.emplace_back(module);
   writer.write_side_file(io::kConfigFileName,
-                         io::insert_quantization_config(parts.checkpoint.config_text(), config));
+                         io::insert_quantization_config(checkpoint.config_text(), config));
   writer.write_side_file("recipe.yaml", report.recipe);
   writer.copy_side_files(parts.options.model);
   writer.write_weights(report.parameters);

@@ -7,7 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "io/safetensors.h"
-#include "models/qwen3_vl/config.h"
+#include "models/qwen3_vl/weights.h"
 #include "quantize/module_schemes.h"
 #include "quantize/run_watch.h"
 #include "squint/quantize.h"
@@ -16,10 +16,12 @@ namespace squint::quantize {
 
 struct OutputParts {
   const QuantizeOptions& options;
-  const io::Checkpoint& checkpoint;
+  Context& cx;
+  const qwen3_vl::Weights& weights;
   const qwen3_vl::Config& config;
   const ModuleSchemes& schemes;
-  const std::vector<io::NamedTensor>& replaced;  // of the text layers; all others are copied
+  const std::vector<io::NamedTensor>&
+      replaced;  // of the text layers; others are copied, or packed by vocabulary.h
   // Looks at the checkpoint before it is published, in the folder where it stands complete but for
   // the reports.
   std::function<void(const std::filesystem::path& folder)> on_written = [](const auto&) {};

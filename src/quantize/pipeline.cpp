@@ -24,6 +24,7 @@
 #include "quantize/recipe.h"
 #include "quantize/run_watch.h"
 #include "quantize/token_weights.h"
+#include "quantize/vocabulary.h"
 #include "squint/error.h"
 #include "squint/quantize.h"
 
@@ -98,7 +99,8 @@ class Run {
     watch_.go_to(first_step_);
     const std::vector<io::NamedTensor> replaced = quantize_layers(journal);
     write_output({.options = options_,
-                  .checkpoint = checkpoint_,
+                  .cx = cx_,
+                  .weights = weights_,
                   .config = config_,
                   .schemes = schemes_,
                   .replaced = replaced,
@@ -158,6 +160,7 @@ class Run {
       DecoderBlockWeights::expect(weights_, config_.text, layer);
       for (const LinearRole role : qwen3_vl::kAllLinears) expect_bf16(layer, role);
     }
+    check_tables(options_, config_, weights_);
     // The layers' own values are checked when they are loaded; what is only copied, here.
     for (const std::string& name : checkpoint_.names()) {
       if (name.starts_with("model.language_model.layers.")) continue;
@@ -200,6 +203,10 @@ class Run {
       }
     }
     if (auto note = check_selection(options_, config_)) notes_.push_back(std::move(*note));
+    for (const std::string& module : packed_tables(options_)) {
+      notes_.push_back(fmt::format("{} gets {} bits: not every loader reads that (docs/recipes.md)",
+                                   module, table_scheme(options_).bits));
+    }
   }
 
   void expect_bf16(int64_t layer, LinearRole role) const {

@@ -11,6 +11,7 @@
 #include "quantize/pair_statistics.h"
 #include "quantize/predictions.h"
 #include "quantize/statistics.h"
+#include "quantize/vocabulary.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
@@ -83,6 +84,10 @@ QuantizePlan make_plan(const PlanInputs& in) {
                              held_out_bytes(in, 2 * weights + 13 * largest, chunk));
   const int64_t quantized = weights * c.layers;
   plan.output_bytes = in.checkpoint.tensor_bytes() - 2 * quantized + packed;
+  for ([[maybe_unused]] const std::string& module : packed_tables(in.options)) {
+    plan.output_bytes +=
+        stored_bits(c.vocab, c.hidden, table_scheme(in.options)) / 8 - 2 * c.vocab * c.hidden;
+  }
   // The journal still holds the packed layers while the result is written.
   plan.disk_bytes = plan.output_bytes + packed / c.layers * (c.layers - plan.resumed_layers);
   return plan;

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "models/qwen3_vl/model.h"
 #include "quantize/mappings.h"
+#include "quantize/vocabulary.h"
 
 namespace squint::quantize {
 namespace {
@@ -125,7 +127,18 @@ std::string recipe_yaml(const QuantizeOptions& options, const ModuleSchemes& sch
     }
     text += group_yaml(i, groups[i], targets);
   }
+  if (!packed_tables(options).empty()) {
+    const io::QuantizationGroup tables = table_group(options);
+    std::vector<std::string> targets;
+    for (const io::ModulePattern& target : tables.targets) targets.push_back(target.text());
+    text += group_yaml(groups.size(), tables, targets);
+  }
   std::vector<std::string> ignore = options.ignore;
+  if (options.head_bits != 16) {
+    std::erase_if(ignore, [](const std::string& pattern) {
+      return io::ModulePattern(pattern).matches(qwen3_vl::kHead);
+    });
+  }
   for (const std::string& module : unquantized_modules(schemes)) ignore.push_back(module);
   return text + fmt::format("      ignore: {}\n", list(ignore));
 }

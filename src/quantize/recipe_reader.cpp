@@ -11,9 +11,11 @@
 #include "io/mapped_file.h"
 #include "io/quantization_config.h"
 #include "quantize/awq.h"
+#include "models/qwen3_vl/model.h"
 #include "quantize/mappings.h"
 #include "quantize/nearest_name.h"
 #include "quantize/recipe.h"
+#include "quantize/vocabulary.h"
 #include "quantize/yaml.h"
 #include "quantize/yaml_reader.h"
 #include "squint/error.h"
@@ -336,33 +338,62 @@ class RecipeReader : YamlReader {
   }
 
   void read_groups(const YamlNode& node, Quantizer& q) {
-    if (members(node).size() != 1) {
-      cannot(node, fmt::format("{}: {} groups; squint gives all linear layers one scheme", node.key,
-                               node.items.size()));
-    }
-    const YamlNode& group = node.items.front();
     groups_given_ = true;
+    const auto count =
+        std::ranges::count_if(members(node), [&](const YamlNode& n) { return !names_tables(n); });
+    if (count != 1) {
+      cannot(node, fmt::format("{}: {} groups; squint gives all linear layers but the head one "
+                               "scheme",
+                               node.key, count));
+    }
+    for (const YamlNode& group : node.items) read_group(group, q);
+  }
+
+  // Whether a group is of the head, the embeddings, or both.
+  bool names_tables(const YamlNode& group) const {
+    const auto targets = std::ranges::find(group.items, "targets", &YamlNode::key);
+    if (group.kind != Kind::map || targets == group.items.end()) return false;
+    const std::vector<std::string> names = patterns(*targets);
+    return !names.empty() && std::ranges::all_of(names, [](const std::string& name) {
+      return table_named(name).has_value();
+    });
+  }
+
+  void read_group(const YamlNode& group, Quantizer& q) {
     if (group.kind == Kind::list || group.kind == Kind::scalar) {
       q.targets = patterns(group);
       give(q, group, preset(group, group.key));
       return;
     }
     std::optional<Scheme> scheme;
-    bool targeted = false;
+    std::vector<std::string> targets;
     const auto activations = [this](const YamlNode& n) {
       cannot(n, fmt::format("{}: activations stay as they are; {}", n.key, kSupported));
     };
-    take(group, {{"targets",
-                  [&](const YamlNode& n) {
-                    q.targets = patterns(n);
-                    targeted = true;
-                  }},
+    take(group, {{"targets", [&](const YamlNode& n) { targets = patterns(n); }},
                  {"weights", [&](const YamlNode& n) { scheme = read_weights(n); }},
                  {"input_activations", activations},
                  {"output_activations", activations},
                  {"format", only("pack-quantized")}});
-    if (!scheme || !targeted) refuse(group, "a group needs targets and weights");
+    if (!scheme || targets.empty()) refuse(group, "a group needs targets and weights");
+    if (names_tables(group)) {
+      read_tables(group, targets, *scheme);
+      return;
+    }
+    q.targets = std::move(targets);
     give(q, group, *scheme);
+  }
+
+  void read_tables(const YamlNode& group, const std::vector<std::string>& targets,
+                   const Scheme& scheme) {
+    if (scheme.bits != 8 || !scheme.symmetric) {
+      cannot(group, "head and embeddings get 8 bits without zero points, or stay as they are");
+    }
+    for (const std::string& target : targets) {
+      (table_named(target) == qwen3_vl::kHead ? options_.head_bits : options_.embedding_bits) = 8;
+    }
+    tables_ = scheme;
+    tables_.line = group.line;
   }
 
   Scheme read_weights(const YamlNode& node) {
@@ -435,6 +466,10 @@ class RecipeReader : YamlReader {
                              : (feedback_ ? QuantizeMethod::gptq : QuantizeMethod::rtn);
     if (q.scheme.ordered && !feedback_) {
       without_meaning_.push_back("actorder, without GPTQModifier");
+    }
+    if (tables_.line > 0 && tables_.group_size != q.scheme.group_size) {
+      fail(ErrorCode::unsupported, tables_.line,
+           "head and embeddings get groups of the same size as the other layers");
     }
     options_.bits = q.scheme.bits;
     options_.group_size = q.scheme.group_size;
@@ -522,6 +557,7 @@ class RecipeReader : YamlReader {
   bool groups_given_ = false;  // whose targets count, not those of the modifier
   Quantizer awq_quantizer_;
   Quantizer quantizer_;
+  Scheme tables_;  // of head and embeddings
   std::vector<std::string> without_meaning_;
   std::vector<std::string> notes_;
 };

@@ -102,9 +102,12 @@ double loss_left(const SmoothingReport& s) {
 
 std::string options_text(const QuantizeOptions& o) {
   return fmt::format(
-      "{}, W{}A16, {}, {}, observer {}", name(o.method), o.bits,
-      o.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", o.group_size),
-      o.symmetric ? "symmetric" : "asymmetric", name(o.observer.value_or(RangeObserver::mse)));
+             "{}, W{}A16, {}, {}, observer {}", name(o.method), o.bits,
+             o.group_size == 0 ? "a scale per row" : fmt::format("groups of {}", o.group_size),
+             o.symmetric ? "symmetric" : "asymmetric",
+             name(o.observer.value_or(RangeObserver::mse))) +
+         (o.head_bits == 8 ? ", head int8" : "") +
+         (o.embedding_bits == 8 ? ", embedding int8" : "");
 }
 
 std::vector<std::string> other_bits(const QuantizeReport& report) {

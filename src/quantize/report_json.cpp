@@ -23,6 +23,8 @@ OrderedJson options_json(const QuantizeOptions& o) {
     json["propagation"] = o.propagation;
     if (o.image_weight) json["image_weight"] = *o.image_weight;
   }
+  if (o.head_bits != 16) json["head_bits"] = o.head_bits;
+  if (o.embedding_bits != 16) json["embedding_bits"] = o.embedding_bits;
   return json;
 }
 

@@ -154,5 +154,31 @@ TEST(PackedLinear, SymmetricLayerHasNoZeroPoints) {
   EXPECT_EQ(values<int8_t>(back.zero_points), std::vector<int8_t>(5, 0));
 }
 
+TEST(PackedLinear, RowsOneByOneAreTheWhole) {
+  for (const bool symmetric : {true, false}) {
+    for (const int bits : {4, 8}) {
+      const QuantizationScheme scheme{.bits = bits, .group_size = 8, .symmetric = symmetric};
+      QuantizedWeight weight = QuantizedWeight::on_host(9, 24, scheme);
+      weight.codes = random_codes({9, 24}, bits, 2);
+      weight.zero_points = random_codes({9, 3}, bits, 3);
+      for (int i = 0; i < 27; ++i) {
+        weight.scales.span<bf16>()[static_cast<size_t>(i)] = to_bf16(0.5f + static_cast<float>(i));
+      }
+      const PackedLinear linear = pack_linear(weight, scheme);
+      for (int64_t row = 0; row < 9; ++row) {
+        std::vector<float> found(24);
+        dequantize_row(linear, row, found);
+        for (int64_t c = 0; c < 24; ++c) {
+          const auto group = static_cast<size_t>(row * 3 + c / 8);
+          const int zero = symmetric ? 0 : weight.zero_points.span<int8_t>()[group];
+          const int code = weight.codes.span<int8_t>()[static_cast<size_t>(row * 24 + c)];
+          EXPECT_EQ(found[static_cast<size_t>(c)],
+                    static_cast<float>(code - zero) * (0.5f + static_cast<float>(group)));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace squint

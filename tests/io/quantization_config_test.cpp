@@ -217,6 +217,9 @@ TEST(ModulePattern, NamesMatchWholeAndTheClassMatchesAll) {
   EXPECT_FALSE(ModulePattern("lm_head").matches("lm_head.x"));
   EXPECT_FALSE(ModulePattern("lm.head").matches("lm_head"));
   EXPECT_TRUE(ModulePattern("Linear").matches("anything"));
+  EXPECT_FALSE(ModulePattern("Linear").matches("model.language_model.embed_tokens"));
+  EXPECT_TRUE(ModulePattern("Embedding").matches("model.language_model.embed_tokens"));
+  EXPECT_FALSE(ModulePattern("Embedding").matches("lm_head"));
   EXPECT_FALSE(ModulePattern("Embedding").matches("anything"));
 }
 

@@ -10,9 +10,6 @@
 namespace squint::qwen3_vl {
 namespace {
 
-constexpr const char* kEmbeddingName = "model.language_model.embed_tokens.weight";
-constexpr const char* kHeadName = "lm_head";
-
 Config config_of(const io::Checkpoint& checkpoint) {
   return parse_config(checkpoint.config(), (checkpoint.folder() / io::kConfigFileName).string());
 }
@@ -34,38 +31,45 @@ std::vector<std::string> other_linears(const Config& config) {
     names.push_back(merger + ".linear_fc1");
     names.push_back(merger + ".linear_fc2");
   }
-  names.emplace_back(kHeadName);
+  names.emplace_back(kHead);
   return names;
 }
 
-Embedding::Embedding(const Weights& weights, const TextConfig& config)
-    : table_(weights.stored(kEmbeddingName, {config.vocab, config.hidden})) {}
+Embedding::Embedding(const Weights& weights, const TextConfig& config) {
+  LinearWeight stored = weights.linear(kEmbedding, config.vocab, config.hidden);
+  if (auto* packed = std::get_if<PackedLinear>(&stored.weight)) {
+    table_ = std::move(*packed);
+  } else {
+    table_ = std::get<Tensor>(stored.weight);
+  }
+}
 
 void Embedding::gather(Context& cx, std::span<const int32_t> ids, const Tensor& hidden) const {
-  const int64_t n = table_.dim(1);
+  const auto* packed = std::get_if<PackedLinear>(&table_);
+  const int64_t rows = packed != nullptr ? packed->rows : std::get<Tensor>(table_).dim(0);
+  const int64_t width = hidden.dim(1);
+  SQUINT_CHECK(static_cast<int64_t>(ids.size()) == hidden.dim(0));
   Tensor host = Tensor::on_host(DType::f32, hidden.shape());
-  float* to = host.span<float>().data();
+  int64_t at = 0;
   for (const int32_t id : ids) {
-    SQUINT_CHECK(id >= 0 && id < table_.dim(0));
-    const Tensor row = to_f32(table_.rows(id, 1));
-    to = std::ranges::copy(row.span<const float>(), to).out;
+    SQUINT_CHECK(id >= 0 && id < rows);
+    const std::span<float> to = host.rows(at++, 1).span<float>();
+    if (packed != nullptr) {
+      dequantize_row(*packed, id, to);
+      continue;
+    }
+    const Tensor row = to_f32(std::get<Tensor>(table_).rows(id, 1));
+    SQUINT_CHECK(row.numel() == width);
+    std::ranges::copy(row.span<const float>(), to.begin());
   }
-  SQUINT_CHECK(static_cast<int64_t>(ids.size()) * n == hidden.numel());
   cx.backend.copy(host, hidden);
 }
 
 LinearWeight head_weight(const Weights& weights, const Config& config) {
-  const bool stored =
-      weights.checkpoint().find(std::string(kHeadName) + ".weight") != nullptr ||
-      weights.checkpoint().find(std::string(kHeadName) + ".weight_packed") != nullptr;
-  if (stored || !config.tied_head) {
-    return weights.linear(kHeadName, config.text.vocab, config.text.hidden);
-  }
-  LinearWeight tied;
-  tied.out_features = config.text.vocab;
-  tied.in_features = config.text.hidden;
-  tied.weight = weights.stored(kEmbeddingName, {config.text.vocab, config.text.hidden});
-  return tied;
+  const bool stored = weights.checkpoint().find(std::string(kHead) + ".weight") != nullptr ||
+                      weights.checkpoint().find(std::string(kHead) + ".weight_packed") != nullptr;
+  return weights.linear(stored || !config.tied_head ? kHead : kEmbedding, config.text.vocab,
+                        config.text.hidden);
 }
 
 OutputHead::OutputHead(const Weights& weights, const Config& config, Backend& backend)

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <span>
+#include <variant>
 #include <vector>
 
 #include "models/kv_cache.h"
@@ -12,14 +13,17 @@
 
 namespace squint::qwen3_vl {
 
+// Modules by vocabulary.
+inline constexpr const char* kEmbedding = "model.language_model.embed_tokens";
+inline constexpr const char* kHead = "lm_head";
 inline constexpr const char* kFinalNormName = "model.language_model.norm.weight";
 
 // Every linear layer outside the decoder blocks, in the order the reference lists them: vision
 // blocks, merger, deepstack mergers, head (spec awq-w4a16.md §4.3).
 std::vector<std::string> other_linears(const Config& config);
 
-// Token embeddings. The table stays where the checkpoint mapped it: rows are gathered, never copied
-// as a whole.
+// Token embeddings. The table stays where the checkpoint mapped it, packed or not: rows are
+// gathered, never copied as a whole.
 class Embedding {
  public:
   Embedding(const Weights& weights, const TextConfig& config);
@@ -28,7 +32,7 @@ class Embedding {
   void gather(Context& cx, std::span<const int32_t> ids, const Tensor& hidden) const;
 
  private:
-  Tensor table_;
+  std::variant<Tensor, PackedLinear> table_;  // [vocab, hidden]
 };
 
 // Of the vocabulary projection: a stored one always wins; the embedding stands in where the
