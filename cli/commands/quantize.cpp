@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "command.h"
@@ -34,7 +35,9 @@ struct Options {
   std::optional<double> image_weight;
   std::optional<int> joined;
   DeviceOptions device;
+  std::string memory;  // "4G"
   bool asymmetric = false;
+  bool plan = false;
   bool json = false;
 };
 
@@ -67,6 +70,24 @@ SchemeOverride parse_override(const std::string& text) {
   if (good) return override;
   throw Error(ErrorCode::usage,
               fmt::format("--override {}: expected PATTERN=BITS or PATTERN=BITS:GROUP", text));
+}
+
+// "4G", "500M", "1.5G": powers of ten, as the plan counts.
+int64_t parse_size(const std::string& text) {
+  static const std::map<char, double> kUnits = {{'K', 1e3}, {'M', 1e6}, {'G', 1e9}, {'T', 1e12}};
+  double number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  std::string_view unit(stop, static_cast<size_t>(end - stop));
+  if (unit.ends_with('B')) unit.remove_suffix(1);
+  const auto factor = unit.size() == 1 ? kUnits.find(unit[0]) : kUnits.end();
+  if (error == std::errc() && factor != kUnits.end() && number > 0 && number < 1e6) {
+    return static_cast<int64_t>(number * factor->second);
+  }
+  throw Error(ErrorCode::usage,
+              fmt::format("--memory {}: expected a number with K, M, G or T behind it, such as 4G "
+                          "or 500M",
+                          text));
 }
 
 // The model itself, loaded when the first image asks for it.
@@ -114,6 +135,7 @@ void choose(const Options& options, QuantizeOptions& q) {
   q.propagation = options.propagation.value_or(q.propagation);
   q.joined = options.joined.value_or(q.joined);
   if (options.image_weight) q.image_weight = options.image_weight;
+  if (!options.memory.empty()) q.memory_bytes = parse_size(options.memory);
   for (const std::string& text : options.overrides) q.overrides.push_back(parse_override(text));
   for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
   const bool needed = q.method != QuantizeMethod::rtn || q.observer == RangeObserver::imatrix ||
@@ -128,25 +150,37 @@ void choose(const Options& options, QuantizeOptions& q) {
   }
 }
 
-void print_plan(const QuantizePlan& plan, const QuantizeOptions& options) {
-  fmt::print(stderr, "{} calibration rows, {} tokens ({} of images)", plan.rows, plan.tokens,
-             plan.image_tokens);
-  if (plan.cut_rows > 0) fmt::print(stderr, ", {} cut short", plan.cut_rows);
+std::string plan_text(const QuantizePlan& plan, const QuantizeOptions& options) {
+  std::string text = fmt::format("{} calibration rows, {} tokens ({} of images)", plan.rows,
+                                 plan.tokens, plan.image_tokens);
+  if (plan.cut_rows > 0) text += fmt::format(", {} cut short", plan.cut_rows);
   if (plan.left_out_rows > 0) {
-    fmt::print(stderr, ", {} left out: empty, or too short for their image", plan.left_out_rows);
+    text += fmt::format(", {} left out: empty, or too short for their image", plan.left_out_rows);
   }
   if (plan.held_out_rows > 0) {
-    fmt::print(stderr, "; {} more to measure the result with", plan.held_out_rows);
+    text += fmt::format("; {} more to measure the result with", plan.held_out_rows);
   }
-  fmt::print(stderr, "; {} layers", plan.layers);
-  if (plan.resumed_layers > 0) fmt::print(stderr, ", {} finished earlier", plan.resumed_layers);
-  fmt::print(stderr,
-             "\nmemory: about {} beside the mapped model (hidden states {}, a layer {}, "
-             "statistics {}); disk: {} for {}\n",
-             bytes_text(plan.peak_bytes), bytes_text(plan.activation_bytes),
-             bytes_text(plan.block_bytes), bytes_text(plan.statistics_bytes),
-             bytes_text(plan.output_bytes), options.output.string());
-  for (const std::string& note : plan.notes) fmt::print(stderr, "note: {}\n", note);
+  text += fmt::format("; {} layers", plan.layers);
+  if (plan.resumed_layers > 0) text += fmt::format(", {} finished earlier", plan.resumed_layers);
+  const bool spills = plan.spilled_bytes > 0;
+  text += fmt::format(
+      "\nmemory: about {} beside the mapped model (hidden states {}, a layer {}, statistics {}, "
+      "tokenizer and rows {})\n",
+      bytes_text(plan.peak_bytes), spills ? "in a file" : bytes_text(plan.activation_bytes),
+      bytes_text(plan.block_bytes), bytes_text(plan.statistics_bytes), bytes_text(plan.held_bytes));
+  text += fmt::format("disk: {} for {}, {} while it runs", bytes_text(plan.output_bytes),
+                      options.output.string(), bytes_text(plan.disk_bytes));
+  if (spills) text += fmt::format(", {} of them hidden states", bytes_text(plan.spilled_bytes));
+  text += fmt::format("\ntime: about {}", duration_text(plan.seconds));
+  std::string_view separator = " (";
+  for (const QuantizePlan::Phase& phase : plan.phases) {
+    if (phase.seconds < plan.seconds / 20) continue;
+    text += fmt::format("{}{} {}", separator, phase.name, duration_text(phase.seconds));
+    separator = ", ";
+  }
+  text += separator == " (" ? "\n" : ")\n";
+  for (const std::string& note : plan.notes) text += fmt::format("note: {}\n", note);
+  return text;
 }
 
 void run(Options& options, const Outcome& outcome) {
@@ -154,6 +188,12 @@ void run(Options& options, const Outcome& outcome) {
   q.stop = outcome.stop;
   choose(options, q);
   const BackendPtr backend = options.device.open();
+  if (options.plan) {
+    q.read_image = [](const ImageQuestion&) { return std::string(); };
+    const QuantizePlan plan = plan_quantization(q, *backend);
+    fmt::print("{}", options.json ? plan.to_json() + "\n" : plan_text(plan, q));
+    return;
+  }
   Reader reader(q.model, *backend, q.stop);
   q.read_image = [&](const ImageQuestion& question) { return reader.read(question); };
   // Reading images and quantizing have a bar each.
@@ -162,7 +202,7 @@ void run(Options& options, const Outcome& outcome) {
   q.on_plan = [&](const QuantizePlan& plan) {
     reader.close();
     progress.reset();
-    print_plan(plan, q);
+    fmt::print(stderr, "{}", plan_text(plan, q));
     progress.emplace("quantize");
   };
   q.on_progress = [&](const QuantizeProgress& p) { progress->show(p.done, p.total, p.phase); };
@@ -306,7 +346,15 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
                       "average bits of a weight in the text layers, scales counted, such as 4.5: "
                       "the layers that lose most get 8 or 16");
   command->add_flag("--asymmetric", options->asymmetric, "with zero points")->excludes(recipe);
-  command->add_flag("--json", options->json, "print the report as JSON");
+  command
+      ->add_option("--memory", options->memory,
+                   "take no more beside the mapped model: hidden states then go to a file beside "
+                   "the output")
+      ->option_text("SIZE, such as 4G")
+      ->check(refuse_empty);
+  command->add_flag("--plan", options->plan,
+                    "print what it will take, memory, disk and time, and stop");
+  command->add_flag("--json", options->json, "print the report, or the plan, as JSON");
   options->device.add_to(*command);
   command->callback([options, &outcome] { run(*options, outcome); });
 }

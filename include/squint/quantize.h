@@ -48,6 +48,10 @@ struct QuantizeProgress {
 // What a run will take, known before it starts. Bytes; peak is what the process adds to its
 // resident memory, mapped pages that the kernel may drop not counted.
 struct QuantizePlan {
+  struct Phase {
+    std::string name;  // as in RunReport
+    double seconds = 0;
+  };
   int64_t rows = 0;
   int64_t tokens = 0;
   int64_t image_tokens = 0;
@@ -59,10 +63,17 @@ struct QuantizePlan {
   int64_t activation_bytes = 0;
   int64_t block_bytes = 0;
   int64_t statistics_bytes = 0;
+  int64_t held_bytes = 0;  // by what has been read: tokenizer, rows
   int64_t peak_bytes = 0;
   int64_t output_bytes = 0;
-  int64_t disk_bytes = 0;  // that must be free: the output, and layers the journal still lacks
+  int64_t spilled_bytes =
+      0;                   // on disk instead of in memory: hidden states, where memory_bytes asks
+  int64_t disk_bytes = 0;  // that must be free: the output, spilled_bytes, layers not finished yet
+  double seconds = 0;      // about, where nothing else takes the machine's time
+  std::vector<Phase> phases;
   std::vector<std::string> notes;  // what options ask for that the model has no place for
+
+  std::string to_json() const;
 };
 
 // calibration.jsonl or another file of conversations in JSON lines, a .parquet table of them, a
@@ -141,6 +152,9 @@ struct QuantizeOptions {
   // What an image token counts beside a text token, 0..1. Unless given, tokens count as the answers
   // depend on them: measured by a gradient pass.
   std::optional<double> image_weight;
+  // The most that plan.peak_bytes may be; 0: any. Where hidden states are too many they stand in a
+  // file without a name beside the output. The bytes written do not depend on it.
+  int64_t memory_bytes = 0;
   std::function<void(const QuantizePlan&)> on_plan;
   std::function<void(const QuantizeProgress&)> on_progress;
   std::stop_token stop;
@@ -248,5 +262,9 @@ struct QuantizeReport {
 // OUTPUT.journal and the same call continues after them; the bytes written in the end are those of
 // an undisturbed run, whatever the number of threads.
 QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend);
+
+// What that would take. Writes nothing, asks read_image nothing, and throws what would stop the run
+// before its first layer.
+QuantizePlan plan_quantization(const QuantizeOptions& options, Backend& backend);
 
 }  // namespace squint

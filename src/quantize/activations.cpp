@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "io/fingerprint.h"
 #include "models/qwen3_vl/answer_tokens.h"
@@ -65,6 +66,10 @@ CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Proc
       }
       size.tokens += input.tokens();
       size.image_tokens += input.image_tokens();
+      size.images += static_cast<int64_t>(input.images.size());
+      for (const qwen3_vl::Patches& image : input.images) {
+        size.most_patches = std::max(size.most_patches, image.values.dim(0));
+      }
       seen.append(reinterpret_cast<const char*>(input.ids.data()),
                   input.ids.size() * sizeof(int32_t));
       seen.append(sizeof(int32_t), '\xff');
@@ -80,25 +85,29 @@ CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Proc
 
 Activations::Activations(Context& cx, std::span<const Conversation> rows,
                          const qwen3_vl::Processor& processor, const qwen3_vl::Weights& weights,
-                         const qwen3_vl::Config& config, const OnRows& on_rows, bool paired)
+                         const qwen3_vl::Config& config, const OnRows& on_rows, KeptStates keep)
     : config_(config.text) {
   const qwen3_vl::VisionTower vision(weights, config.vision, cx.backend);
   const qwen3_vl::Embedding embedding(weights, config.text);
+  const auto kept = [&](const Shape& shape) {
+    const int64_t bytes = shape.numel() * byte_size(DType::f32);
+    return Tensor(keep.file != nullptr ? keep.file->allocate(bytes) : cx.backend.allocate(bytes), 0,
+                  DType::f32, shape);
+  };
   const auto finish = [&](Chunk& chunk) {
     std::vector<int32_t> ids;
     for (const Row& row : chunk.rows) {
       ids.insert(ids.end(), row.input.ids.begin(), row.input.ids.end());
     }
     const Shape shape{static_cast<int64_t>(ids.size()), config_.hidden};
-    chunk.hidden =
-        Tensor(cx.backend.allocate(shape.numel() * byte_size(DType::f32)), 0, DType::f32, shape);
+    chunk.hidden = kept(shape);
     embedding.gather(cx, ids, chunk.hidden);
     for (Row& row : chunk.rows) {
       place_images(cx, row.input, row.features, row.first, chunk.hidden);
       for (qwen3_vl::ImageFeatures& f : row.features) f.embeds = Tensor();
     }
-    if (paired) {
-      chunk.target = Tensor(cx.backend.allocate(chunk.hidden.bytes()), 0, DType::f32, shape);
+    if (keep.paired) {
+      chunk.target = kept(shape);
       cx.backend.copy(chunk.hidden, chunk.target);
     }
     chunks_.push_back(std::move(chunk));
@@ -113,6 +122,11 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
       Row row{.first = static_cast<int64_t>(chunk.positions.size())};
       for (const qwen3_vl::Patches& image : input.images) {
         row.features.push_back(vision.encode(cx, image));
+        if (keep.file == nullptr) continue;
+        for (Tensor& deepstack : row.features.back().deepstack) {
+          const Tensor computed = std::exchange(deepstack, kept(deepstack.shape()));
+          cx.backend.copy(computed, deepstack);
+        }
       }
       input.images.clear();
       chunk.positions.insert(chunk.positions.end(), input.positions.tokens.begin(),
@@ -228,6 +242,20 @@ void Activations::advance(Context& cx, const qwen3_vl::DecoderBlock& block,
     }
     on_rows(static_cast<int64_t>(chunk.rows.size()));
   }
+}
+
+int64_t Activations::kept_bytes(const CalibrationSize& size, const qwen3_vl::Config& config,
+                                bool paired) {
+  const auto taps = static_cast<int64_t>(config.vision.deepstack_blocks.size());
+  const int64_t rows = (paired ? 2 : 1) * size.tokens + taps * size.image_tokens;
+  return rows * config.text.hidden * byte_size(DType::f32);
+}
+
+int64_t Activations::file_bytes(const CalibrationSize& size, const qwen3_vl::Config& config,
+                                bool paired) {
+  const auto taps = static_cast<int64_t>(config.vision.deepstack_blocks.size());
+  const int64_t tensors = (paired ? 2 : 1) * size.rows + taps * size.images;
+  return kept_bytes(size, config, paired) + tensors * io::ScratchFile::needed_for(1);
 }
 
 }  // namespace squint::quantize

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "io/scratch_file.h"
 #include "models/qwen3_vl/model.h"
 #include "ops/context.h"
 #include "quantize/calibration.h"
@@ -25,6 +26,8 @@ struct CalibrationSize {
   int64_t rows = 0;
   int64_t tokens = 0;
   int64_t image_tokens = 0;
+  int64_t images = 0;
+  int64_t most_patches = 0;      // of an image
   int64_t held_bytes = 0;        // of images that rows hold themselves
   int64_t cut_rows = 0;          // whose end max_tokens left out
   std::vector<size_t> left_out;  // rows without tokens; not counted above
@@ -39,14 +42,19 @@ using OnRows = std::function<void(int64_t rows)>;
 CalibrationSize measure(std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
                         ThreadPool& threads, const OnRows& on_rows);
 
+struct KeptStates {
+  bool paired = false;              // also what the unquantized model makes of the rows
+  io::ScratchFile* file = nullptr;  // instead of memory; only where the backend's is the host's
+};
+
 class Activations {
  public:
-  // Embeds and encodes all rows. `paired` also keeps what the unquantized model makes of them.
+  // Embeds and encodes all rows.
   Activations(Context& cx, std::span<const Conversation> rows, const qwen3_vl::Processor& processor,
               const qwen3_vl::Weights& weights, const qwen3_vl::Config& config,
-              const OnRows& on_rows, bool paired = false);
+              const OnRows& on_rows, KeptStates keep = {});
 
-  // The same rows once more, to be advanced by another model. Image features are shared.
+  // The same rows once more, to be advanced by another model; in memory. Image features are shared.
   Activations copy(Context& cx) const;
   // The same of some chunks, evenly spread, with at most `tokens` tokens, but at least one chunk;
   // not paired.
@@ -79,6 +87,13 @@ class Activations {
     std::vector<Row> rows;
   };
   const std::vector<Chunk>& chunks() const { return chunks_; }
+
+  // Of all that is kept, in memory or in a file.
+  static int64_t kept_bytes(const CalibrationSize& size, const qwen3_vl::Config& config,
+                            bool paired);
+  // What a file must hold for it.
+  static int64_t file_bytes(const CalibrationSize& size, const qwen3_vl::Config& config,
+                            bool paired);
 
  private:
   qwen3_vl::TextConfig config_;

@@ -61,6 +61,12 @@ std::string ImageAnswers::read(const RowImage& image, const std::string& prompt)
   return answer;
 }
 
+std::optional<std::string> ImageAnswers::find(const RowImage& image, const std::string& prompt) {
+  if (fingerprint_.empty()) load();
+  const auto known = answers_.find(io::sha256(encoded(image)) + prompt);
+  return known != answers_.end() ? std::optional(known->second) : std::nullopt;
+}
+
 std::string ImageAnswers::ask(const ImageQuestion& question) {
   try {
     return read_(question);

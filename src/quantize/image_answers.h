@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "io/checkpoint.h"
@@ -24,6 +25,8 @@ class ImageAnswers {
 
   // Throws what `read` throws, Error(io), and Error(bad_input) where the file is not such a one.
   std::string read(const RowImage& image, const std::string& prompt);
+  // An answer that is there already; asks nobody.
+  std::optional<std::string> find(const RowImage& image, const std::string& prompt);
   // Answers since the last time, onto the disk.
   void save();
   // When nobody needs the answers any more; a file that was not used stays.

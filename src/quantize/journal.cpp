@@ -90,6 +90,12 @@ std::vector<fs::directory_entry> entries_of(const fs::path& folder, std::error_c
   throw Error(ErrorCode::io, fmt::format("{}: {}: {}", folder.string(), what, error.message()));
 }
 
+fs::path journal_of(const fs::path& output) { return fs::path(output).concat(".journal"); }
+
+std::string head_of(const std::string& identity) {
+  return Json{{"run", io::sha256(identity)}}.dump() + "\n";
+}
+
 // Empties a folder that is there, unless it is somebody else's.
 void clear(const fs::path& folder) {
   std::error_code error;
@@ -116,15 +122,27 @@ void clear(const fs::path& folder) {
 }  // namespace
 
 Journal::Journal(const fs::path& output, const std::string& identity)
-    : folder_(fs::path(output).concat(".journal")) {
-  const fs::path head = folder_ / kHeadName;
-  const std::string text = Json{{"run", io::sha256(identity)}}.dump() + "\n";
-  std::error_code error;
-  if (fs::is_regular_file(head, error) && io::read_file(head, 1 << 20) == text) return;
+    : folder_(journal_of(output)) {
+  const std::string head = head_of(identity);
+  if (begins_with(head)) return;
   clear(folder_);
+  std::error_code error;
   fs::create_directories(folder_, error);
   if (error) fail(folder_, "cannot be created", error);
-  io::write_file_atomically(head, text);
+  io::write_file_atomically(folder_ / kHeadName, head);
+}
+
+std::optional<Journal> Journal::existing(const fs::path& output, const std::string& identity) {
+  Journal journal;
+  journal.folder_ = journal_of(output);
+  if (!journal.begins_with(head_of(identity))) return std::nullopt;
+  return journal;
+}
+
+bool Journal::begins_with(const std::string& head) const {
+  const fs::path file = folder_ / kHeadName;
+  std::error_code error;
+  return fs::is_regular_file(file, error) && io::read_file(file, 1 << 20) == head;
 }
 
 fs::path Journal::file_of(int64_t layer) const {

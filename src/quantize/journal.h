@@ -19,6 +19,9 @@ class Journal {
   // journal of another run is cleared. Throws Error(bad_input) where something of that name is no
   // journal, or holds what no journal does: it is left alone.
   Journal(const std::filesystem::path& output, const std::string& identity);
+  // The same where it has been begun; writes nothing.
+  static std::optional<Journal> existing(const std::filesystem::path& output,
+                                         const std::string& identity);
 
   // A finished layer, its tensors mapped; nothing where it has not been finished.
   std::optional<QuantizedBlock> find(int64_t layer) const;
@@ -33,6 +36,9 @@ class Journal {
   void remove() const;
 
  private:
+  Journal() = default;
+  // Whether journal.json is there and says `head`.
+  bool begins_with(const std::string& head) const;
   std::filesystem::path file_of(int64_t layer) const;
 
   std::filesystem::path folder_;

@@ -25,6 +25,7 @@
 #include "quantize/run_watch.h"
 #include "quantize/token_weights.h"
 #include "quantize/vocabulary.h"
+#include "quantize/work_rates.h"
 #include "squint/error.h"
 #include "squint/quantize.h"
 
@@ -65,36 +66,29 @@ class Run {
         plan_(block_plan(options)),
         schemes_(module_schemes(options, config_.text.layers)),
         scratch_(backend),
-        cx_{.backend = backend, .scratch = scratch_} {
+        cx_{.backend = backend, .scratch = scratch_},
+        answers_(std::filesystem::path(options.output).concat(".answers.jsonl"), checkpoint_,
+                 options.read_image) {
     plan_.on_candidate = [this] { watch_.stop_if_asked(); };
   }
 
+  QuantizePlan plan() {
+    const CalibrationSize size = prepare(Answers::known);
+    const auto journal = Journal::existing(options_.output, identity());
+    plan(size, journal ? &*journal : nullptr);
+    check_plan(report_.plan, options_);
+    return report_.plan;
+  }
+
   QuantizeReport run() {
-    check_model();
-    choose_layers();
-    watch_.book("checking the model");
-    ImageAnswers answers(std::filesystem::path(options_.output).concat(".answers.jsonl"),
-                         checkpoint_, options_.read_image);
-    if (!options_.calibration.empty()) load_rows(answers);
-    const CalibrationSize size = measured(rows_);
-    const CalibrationSize held_out = measured(held_out_);
-    if (rows_.empty() && !size.left_out.empty()) refuse_empty(size);
-    describe(size);
+    const CalibrationSize size = prepare(Answers::asked);
     const Journal journal(options_.output, identity());
-    watch_.book("calibration rows");
-    report_.plan = make_plan({.options = options_,
-                              .config = config_,
-                              .checkpoint = checkpoint_,
-                              .schemes = schemes_,
-                              .size = size,
-                              .held_out = held_out,
-                              .resumed_layers = journal.finished(config_.text.layers)});
-    report_.plan.notes = notes_;
+    plan(size, &journal);
     if (options_.on_plan) options_.on_plan(report_.plan);
-    check_disk(report_.plan, options_.output);
+    check_plan(report_.plan, options_);
     if (options_.budget) first_step_ = size.rows + 2 * config_.text.layers * size.rows;
     watch_.expect(first_step_ + size.rows + config_.text.layers * (2 * size.rows + 1) +
-                  held_out_steps(held_out.rows, config_.text.layers) + 1);
+                  held_out_steps(held_out_size_.rows, config_.text.layers) + 1);
     if (options_.budget) choose_bits(journal);
     watch_.go_to(first_step_);
     const std::vector<io::NamedTensor> replaced = quantize_layers(journal);
@@ -107,16 +101,54 @@ class Run {
                   .on_written = [this](const auto& folder) { measure_result(folder); }},
                  watch_, report_);
     journal.remove();
-    answers.remove();
+    answers_.remove();
     return std::move(report_);
   }
 
  private:
-  void load_rows(ImageAnswers& answers) {
+  // To images that have none: those an earlier run was given, or also new ones.
+  enum class Answers : uint8_t { known, asked };
+
+  // Everything up to the plan: the model is what it should be, the rows are read and described.
+  CalibrationSize prepare(Answers answers) {
+    check_model();
+    choose_layers();
+    watch_.book("checking the model");
+    if (!options_.calibration.empty()) load_rows(answers);
+    CalibrationSize size = measured(rows_);
+    held_out_size_ = measured(held_out_);
+    if (rows_.empty() && !size.left_out.empty()) refuse_empty(size);
+    describe(size);
+    watch_.book("calibration rows");
+    return size;
+  }
+
+  void plan(const CalibrationSize& size, const Journal* journal) {
+    const int64_t layers = config_.text.layers;
+    report_.plan = make_plan({.options = options_,
+                              .config = config_,
+                              .checkpoint = checkpoint_,
+                              .schemes = schemes_,
+                              .size = size,
+                              .held_out = held_out_size_,
+                              .rates = measure_rates(cx_.backend),
+                              .resumed_layers = journal != nullptr ? journal->finished(layers) : 0,
+                              .held_bytes = watch_.memory(),
+                              .checking_seconds = watch_.seconds_of("checking the model"),
+                              .reading_seconds = watch_.seconds_of("calibration rows")});
+    report_.plan.notes = notes_;
+    watch_.book("planning");
+  }
+
+  void load_rows(Answers wanted) {
+    int64_t unknown = 0;
     const AskImage read = [&](const RowImage& image, const std::string& prompt, int64_t done,
                               int64_t total) {
       watch_.report_outside(fmt::format("image {} of {}", done + 1, total), done, total);
-      return answers.read(image, prompt);
+      if (wanted == Answers::asked) return answers_.read(image, prompt);
+      const std::optional<std::string> answer = answers_.find(image, prompt);
+      if (!answer) ++unknown;
+      return answer.value_or("");
     };
     SourceContext context{.tokenizer = processor_.tokenizer(),
                           .max_tokens = options_.calibration_tokens,
@@ -128,7 +160,11 @@ class Run {
     if (options_.joined > 0) {
       std::ranges::move(joined_rows(rows_, options_.joined, read), std::back_inserter(rows_));
     }
-    answers.save();
+    if (unknown > 0) {
+      notes_.push_back(fmt::format(
+          "{} images have no answers yet: reading them comes before all this", unknown));
+    }
+    answers_.save();
   }
 
   // Leaves out rows that have no tokens.
@@ -271,13 +307,22 @@ class Run {
     watch_.book("sensitivity");
   }
 
+  std::unique_ptr<Activations> make_activations(bool paired) {
+    KeptStates keep{.paired = paired};
+    std::optional<io::ScratchFile> file;
+    if (report_.plan.spilled_bytes > 0) {
+      keep.file = &file.emplace(options_.output.parent_path(), report_.plan.spilled_bytes);
+    }
+    return std::make_unique<Activations>(
+        cx_, rows_, processor_, weights_, config_,
+        [this](int64_t rows) { watch_.advance("images", rows); }, keep);
+  }
+
   std::vector<SensitivityReport> measure_layers() {
     std::vector<SensitivityReport> out;
     std::unique_ptr<Activations> activations;
     if (!rows_.empty()) {
-      activations =
-          std::make_unique<Activations>(cx_, rows_, processor_, weights_, config_,
-                                        [&](int64_t rows) { watch_.advance("images", rows); });
+      activations = make_activations(false);
     }
     BlockPlan plan = plan_;
     plan.schemes =
@@ -315,9 +360,7 @@ class Run {
     // Layers that are all finished need no activations any more.
     std::unique_ptr<Activations> activations;
     if (calibrated && report_.plan.resumed_layers < layers) {
-      activations = std::make_unique<Activations>(
-          cx_, rows_, processor_, weights_, config_,
-          [&](int64_t rows) { watch_.advance("images", rows); }, plan_.feedback.has_value());
+      activations = make_activations(plan_.feedback.has_value());
       watch_.book("images");
       if (plan_.feedback) weigh_tokens(*activations);
     }
@@ -449,9 +492,11 @@ class Run {
   ModuleSchemes schemes_;
   Arena scratch_;
   Context cx_;
+  ImageAnswers answers_;
   std::vector<std::string> notes_;
   std::vector<Conversation> rows_;      // to calibrate on
   std::vector<Conversation> held_out_;  // to measure the result with
+  CalibrationSize held_out_size_;
   std::optional<TokenWeights> token_weights_;  // where there is feedback
   QuantizeReport report_;
   int64_t first_step_ = 0;  // of quantizing: the steps of measuring come before
@@ -471,7 +516,10 @@ void apply_preset(QuantizePreset preset, QuantizeOptions& options) {
   options.image_weight = defaults.image_weight;
 }
 
-QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend) {
+namespace {
+
+// Options with what they leave open decided, and checked.
+QuantizeOptions decided(const QuantizeOptions& options) {
   // "out", "./out" and "out/" are one folder, with one journal beside it.
   if (options.output.empty()) {
     throw Error(ErrorCode::usage, "output: expected a folder, found an empty name");
@@ -488,7 +536,19 @@ QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& back
     normal.observer = has_feedback(options) ? RangeObserver::imatrix : RangeObserver::mse;
   }
   check_options(normal);
-  return Run(normal, backend).run();
+  return normal;
+}
+
+}  // namespace
+
+QuantizeReport quantize_checkpoint(const QuantizeOptions& options, Backend& backend) {
+  const QuantizeOptions all = decided(options);
+  return Run(all, backend).run();
+}
+
+QuantizePlan plan_quantization(const QuantizeOptions& options, Backend& backend) {
+  const QuantizeOptions all = decided(options);
+  return Run(all, backend).plan();
 }
 
 }  // namespace squint

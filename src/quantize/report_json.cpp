@@ -75,12 +75,15 @@ OrderedJson outputs_json(const std::vector<FileHash>& outputs) {
   return json;
 }
 
+template <class Phase>
+OrderedJson phases_json(const std::vector<Phase>& phases) {
+  OrderedJson json = OrderedJson::array();
+  for (const Phase& p : phases) json.push_back({{"phase", p.name}, {"seconds", p.seconds}});
+  return json;
+}
+
 OrderedJson run_json(const QuantizeReport& report) {
   const RunReport& run = report.run;
-  OrderedJson phases = OrderedJson::array();
-  for (const RunReport::Phase& p : run.phases) {
-    phases.push_back({{"phase", p.name}, {"seconds", p.seconds}});
-  }
   OrderedJson calibration = OrderedJson::array();
   for (const CalibrationSource& source : report.options.calibration) {
     calibration.push_back({{"path", source.path.string()}, {"weight", source.weight}});
@@ -94,7 +97,8 @@ OrderedJson run_json(const QuantizeReport& report) {
           {"threads", run.threads},
           {"resumed_layers", report.plan.resumed_layers},
           {"seconds", run.seconds},
-          {"phases", phases},
+          {"planned_seconds", report.plan.seconds},
+          {"phases", phases_json(run.phases)},
           {"memory",
            {{"planned_bytes", report.plan.peak_bytes},
             {"reached_bytes", run.memory_bytes},
@@ -102,6 +106,34 @@ OrderedJson run_json(const QuantizeReport& report) {
 }
 
 }  // namespace
+
+std::string QuantizePlan::to_json() const {
+  OrderedJson json = {{"kind", "quantization plan"},
+                      {"format", 1},
+                      {"squint", kVersion},
+                      {"calibration",
+                       {{"rows", rows},
+                        {"tokens", tokens},
+                        {"image_tokens", image_tokens},
+                        {"cut_rows", cut_rows},
+                        {"left_out_rows", left_out_rows}}},
+                      {"layers", layers},
+                      {"resumed_layers", resumed_layers},
+                      {"memory",
+                       {{"peak_bytes", peak_bytes},
+                        {"activation_bytes", activation_bytes},
+                        {"block_bytes", block_bytes},
+                        {"statistics_bytes", statistics_bytes},
+                        {"held_bytes", held_bytes}}},
+                      {"disk",
+                       {{"output_bytes", output_bytes},
+                        {"spilled_bytes", spilled_bytes},
+                        {"needed_bytes", disk_bytes}}},
+                      {"seconds", seconds}};
+  json["phases"] = phases_json(phases);
+  json["notes"] = notes;
+  return json.dump(2, ' ', false, OrderedJson::error_handler_t::replace);
+}
 
 std::string QuantizeReport::to_json() const {
   OrderedJson json = {{"kind", "quantization"},

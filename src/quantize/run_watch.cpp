@@ -39,6 +39,11 @@ void RunWatch::book(std::string_view phase) {
   booked_ = now;
 }
 
+double RunWatch::seconds_of(std::string_view phase) const {
+  const auto at = std::ranges::find(phases_, phase, &RunReport::Phase::name);
+  return at != phases_.end() ? at->seconds : 0;
+}
+
 void RunWatch::finish(RunReport& run) const {
   run.phases = phases_;
   run.seconds = elapsed();

@@ -30,6 +30,8 @@ class RunWatch {
 
   // Counts the time since the last call as that of `phase`.
   void book(std::string_view phase);
+  double seconds_of(std::string_view phase) const;  // as booked
+  int64_t memory() const { return memory_.now(); }  // beside what there was at the start
   // Time and memory so far.
   void finish(RunReport& run) const;
 

@@ -144,5 +144,37 @@ TEST_F(MeasureTest, ImagesCanBeHeldByTheRow) {
   EXPECT_EQ(file.held_bytes, 0);
 }
 
+TEST_F(MeasureTest, StatesInAFileAreThoseInMemory) {
+  const std::vector<Conversation> rows = {
+      row("hello"), image_row(test::read_text(test::repo_dir() / "tests/data/images/rgb.png"))};
+  const CalibrationSize size = of(rows);
+  EXPECT_EQ(size.images, 1);
+  const io::Checkpoint checkpoint = io::Checkpoint::open(dir_.path());
+  const qwen3_vl::Config config = qwen3_vl::parse_config(checkpoint.config(), "config.json");
+  const qwen3_vl::Processor processor(checkpoint, config);
+  const qwen3_vl::Weights weights(checkpoint);
+  const BackendPtr backend = open_backend({.threads = 2});
+  Arena scratch(*backend);
+  Context cx{.backend = *backend, .scratch = scratch};
+  const qwen3_vl::DecoderBlock block(qwen3_vl::DecoderBlockWeights::load(weights, config.text, 0),
+                                     config.text, 0, *backend);
+  const auto after_a_layer = [&](const KeptStates& keep) {
+    Activations states(
+        cx, rows, processor, weights, config, [](int64_t) {}, keep);
+    states.advance(cx, block, &block, 0, [](int64_t) {});
+    std::vector<float> values;
+    for (const Activations::Chunk& chunk : states.chunks()) {
+      for (const Tensor& t : {chunk.hidden, chunk.target}) {
+        values.insert(values.end(), t.span<float>().begin(), t.span<float>().end());
+      }
+    }
+    return values;
+  };
+  io::ScratchFile file(dir_.path(), Activations::file_bytes(size, config, true));
+  const std::vector<float> in_memory = after_a_layer({.paired = true});
+  EXPECT_EQ(in_memory.size(), static_cast<size_t>(2 * size.tokens * config.text.hidden));
+  EXPECT_EQ(after_a_layer({.paired = true, .file = &file}), in_memory);
+}
+
 }  // namespace
 }  // namespace squint::quantize
