@@ -1,6 +1,7 @@
 #include "core/tensor.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -23,9 +24,19 @@ class HostStorage : public Storage {
 std::shared_ptr<Storage> allocate_host(int64_t bytes) {
   SQUINT_CHECK(bytes >= 0);
   constexpr int64_t kAlignment = 64;
+  constexpr int64_t kHugePage = 2 << 20;
+  constexpr int64_t kHuge = 32 << 20;  // what glibc maps by itself and gives back at once
   void* data = nullptr;
-  if (bytes <= std::numeric_limits<int64_t>::max() - kAlignment) {
-    data = std::aligned_alloc(kAlignment, round_up(std::max<int64_t>(bytes, 1), kAlignment));
+  if (bytes <= std::numeric_limits<int64_t>::max() - kHugePage) {
+    const int64_t alignment = bytes >= kHuge ? kHugePage : kAlignment;
+    data =
+        std::aligned_alloc(static_cast<size_t>(alignment),
+                           static_cast<size_t>(round_up(std::max<int64_t>(bytes, 1), alignment)));
+    // Only a hint: a matrix of hundreds of megabytes faults in hundreds of pages, not in 50
+    // thousand.
+    if (data != nullptr && bytes >= kHuge) {
+      ::madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+    }
   }
   if (data == nullptr) {
     throw Error(ErrorCode::out_of_memory, fmt::format("cannot allocate {} bytes of memory", bytes));

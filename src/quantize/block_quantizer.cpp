@@ -64,13 +64,12 @@ Tensor remaining_error(Context& cx, const QuantizedWeight& q, const Quantization
   return remaining_error(cx, value, stored, block, role);
 }
 
-// ‖error‖ / ‖weight‖ of the layer's outputs, or of its weights where there are no statistics.
-double relative_error(Context& cx, const Tensor& error, const Tensor& weight,
-                      const InputStatistics* input) {
-  const double lost =
-      input != nullptr ? input->output_error(cx, error) : ops::dot(cx, error, error);
-  const double whole =
-      input != nullptr ? input->output_error(cx, weight) : ops::dot(cx, weight, weight);
+// ‖error‖² of the layer's outputs, or of its weights where there are no statistics.
+double squared_error(Context& cx, const Tensor& error, const InputStatistics* input) {
+  return input != nullptr ? input->output_error(cx, error) : ops::dot(cx, error, error);
+}
+
+double relative_error(double lost, double whole) {
   return whole > 0 ? std::sqrt(std::max(lost, 0.0) / whole) : 0;
 }
 
@@ -292,12 +291,16 @@ class BlockQuantizer {
     const std::string module = qwen3_vl::module_name(layer_, role);
     const Tensor weight = smoothed_.rounded(role);
     out_.tensors.push_back({module + ".weight", weight});
-    const Tensor original = to_f32(dense(stored_[role]));
-    const Tensor remaining = bf16_error(role, smoothed_);
-    out_.linears.push_back({.module = module,
-                            .error = relative_error(cx_, remaining, original, statistics(role)),
-                            .bits = 16});
+    const double whole = squared_error(cx_, to_f32(dense(stored_[role])), statistics(role));
+    const double lost = squared_error(cx_, bf16_error(role, smoothed_), statistics(role));
+    out_.linears.push_back({.module = module, .error = relative_error(lost, whole), .bits = 16});
     return weight;
+  }
+
+  Tensor plain_error(const Tensor& stored, const QuantizationScheme& scheme) {
+    const Tensor error = Tensor::on_host(DType::f32, stored.shape());
+    ops::quantization_error(cx_, stored, {}, scheme, error);
+    return error;
   }
 
   void finish(LinearRole role, const QuantizedWeight& q) {
@@ -305,13 +308,17 @@ class BlockQuantizer {
     io::append_packed_linear(out_.tensors, module, pack_linear(q, scheme(role)));
     count_scales(q.scales, out_.scales);
     const Tensor& stored = dense(stored_[role]);
-    const Tensor original = to_f32(stored);
-    const Tensor plain = Tensor::on_host(DType::f32, stored.shape());
-    ops::quantization_error(cx_, stored, {}, scheme(role), plain);
-    const Tensor remaining = remaining_error(cx_, q, scheme(role), stored, smoothed_, role);
+    // One after the other: of a large layer each takes as much memory as two layers stored.
+    const auto measured = [&](const Tensor& error) {
+      plan_.on_candidate();
+      return squared_error(cx_, error, statistics(role));
+    };
+    const double whole = measured(to_f32(stored));
+    const double plain = measured(plain_error(stored, scheme(role)));
+    const double lost = measured(remaining_error(cx_, q, scheme(role), stored, smoothed_, role));
     out_.linears.push_back({.module = module,
-                            .error = relative_error(cx_, remaining, original, statistics(role)),
-                            .plain_error = relative_error(cx_, plain, original, statistics(role)),
+                            .error = relative_error(lost, whole),
+                            .plain_error = relative_error(plain, whole),
                             .bits = scheme(role).bits});
   }
 
