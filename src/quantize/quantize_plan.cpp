@@ -112,9 +112,11 @@ int64_t statistics_bytes(const PlanInputs& in, const Sizes& sizes) {
 int64_t gradient_bytes(const PlanInputs& in, const Sizes& sizes) {
   const qwen3_vl::TextConfig& c = in.config.text;
   if (in.size.rows == 0 || !has_feedback(in.options) || in.options.image_weight) return 0;
-  const int64_t states = std::min(kGradientBytes, in.size.tokens * (c.layers + 2) * c.hidden * kFloat);
+  const int64_t states =
+      std::min(kGradientBytes, in.size.tokens * (c.layers + 2) * c.hidden * kFloat);
   const int64_t head = 2 * c.vocab * c.hidden + kLogitTokens * 2 * c.vocab * kFloat;
-  return states + std::max(4 * sizes.weights + 2 * sizes.largest + 3 * chunk_bytes(in, sizes), head);
+  return states +
+         std::max(4 * sizes.weights + 2 * sizes.largest + 3 * chunk_bytes(in, sizes), head);
 }
 
 // When the layers are finished: states of three models and a layer, or the heads.
@@ -224,6 +226,7 @@ QuantizePlan make_plan(const PlanInputs& in) {
   plan.phases = estimate_phases({.options = in.options,
                                  .config = in.config,
                                  .size = size,
+                                 .held_out_tokens = in.held_out.tokens,
                                  .resumed_layers = in.resumed_layers,
                                  .source_bytes = layers_bytes,
                                  .output_bytes = plan.output_bytes,

@@ -10,8 +10,8 @@
 
 #include "io/mapped_file.h"
 #include "io/quantization_config.h"
-#include "quantize/awq.h"
 #include "models/qwen3_vl/model.h"
+#include "quantize/awq.h"
 #include "quantize/mappings.h"
 #include "quantize/nearest_name.h"
 #include "quantize/recipe.h"

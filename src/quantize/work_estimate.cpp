@@ -4,6 +4,7 @@
 #include <array>
 
 #include "quantize/check_options.h"
+#include "quantize/token_weights.h"
 
 namespace squint::quantize {
 
@@ -78,6 +79,9 @@ class Estimate {
     }
     if (calibrated) {
       phases.push_back({"images", images()});
+      if (feedback_ && !in_.options.image_weight) {
+        phases.push_back({"which tokens matter", layers * gradient_pass()});
+      }
       phases.push_back({"statistics", read + left * statistics()});
     }
     phases.push_back({"scales and rounding", (calibrated ? 0 : read) + left * rounding()});
@@ -87,6 +91,9 @@ class Estimate {
     }
     const auto bytes = static_cast<double>(in_.output_bytes);
     phases.push_back({"writing", 2 * bytes / in_.bytes_a_second});
+    if (in_.held_out_tokens > 0) {
+      phases.push_back({"held-out rows", held_out()});
+    }
     phases.push_back({"hashing", bytes / r_.hash});
     return phases;
   }
@@ -95,6 +102,20 @@ class Estimate {
   double forward() const {
     return tokens_ *
            ((layer_.weights + 2 * layer_.attention) / r_.product + layer_.values / r_.pass);
+  }
+
+  // Up through a layer and down again, which computes it once more, then the gradients.
+  double gradient_pass() const {
+    const double states = tokens_ * static_cast<double>(in_.config.text.hidden) * 4 *
+                          static_cast<double>(in_.config.text.layers + 2);
+    const double part = std::min(1.0, static_cast<double>(kGradientBytes) / std::max(states, 1.0));
+    return part * 3 * forward() + 4 * layer_.weights / r_.pass;
+  }
+
+  // Three models on rows that have not been read yet.
+  double held_out() const {
+    const double part = static_cast<double>(in_.held_out_tokens) / std::max(tokens_, 1.0);
+    return part * (images() + 3 * static_cast<double>(in_.config.text.layers) * forward());
   }
 
   double images() const {
@@ -158,11 +179,13 @@ class Estimate {
   double feedback(const Unit& u) const {
     const double out = sum(u.outs);
     const double values = u.before_input > 0 ? layer_.values / 2 : 0;
+    const auto matrices = static_cast<double>(u.outs.size());
+    // Where it is measured what tokens count, each matrix has moments of its own.
+    const double counted = in_.options.image_weight ? 1 : matrices;
     const double inputs = 2 * tokens_ * (u.before_input / r_.product + values / r_.pass) +
                           2 * layer_.weights / r_.pass +
-                          tokens_ * u.in * u.in * (0.5 / r_.moment + 1 / r_.product);
+                          counted * tokens_ * u.in * u.in * (0.5 / r_.moment + 1 / r_.product);
     const double cube = u.in * u.in * u.in / 6;
-    const auto matrices = static_cast<double>(u.outs.size());
     const double targets =
         in_.options.propagation > 0
             ? matrices * cube / r_.factor + out * u.in * u.in * (1 / r_.solve + 1 / r_.product)
@@ -172,7 +195,7 @@ class Estimate {
     const double rounding =
         kMoves * out * u.in *
         (range_search() + u.in / 2 / r_.feedback + in_.options.rounds * u.in / r_.descent);
-    return inputs + cube / r_.factor + targets + rounding;
+    return inputs + counted * cube / r_.factor + targets + rounding;
   }
 
   double rounding() const {

@@ -15,6 +15,7 @@ struct WorkInputs {
   const QuantizeOptions& options;
   const qwen3_vl::Config& config;
   const CalibrationSize& size;
+  int64_t held_out_tokens = 0;
   int64_t resumed_layers = 0;
   int64_t source_bytes = 0;  // of the layers that are read
   int64_t output_bytes = 0;

@@ -61,6 +61,7 @@ TEST_F(Plan, StatesThatMemoryMayNotHoldGoToAFile) {
   const io::Checkpoint checkpoint = io::Checkpoint::open(o.model);
   const qwen3_vl::Config config = qwen3_vl::parse_config(checkpoint.config(), "config.json");
   const ModuleSchemes schemes = module_schemes(o, config.text.layers);
+  const CalibrationSize none;
   const CalibrationSize size{.rows = 3, .tokens = 1000, .image_tokens = 500, .images = 2};
   const auto plan_with = [&](int64_t memory_bytes) {
     o.memory_bytes = memory_bytes;
@@ -69,6 +70,7 @@ TEST_F(Plan, StatesThatMemoryMayNotHoldGoToAFile) {
                       .checkpoint = checkpoint,
                       .schemes = schemes,
                       .size = size,
+                      .held_out = none,
                       .rates = measure_rates(*backend_),
                       .held_bytes = 1000});
   };
