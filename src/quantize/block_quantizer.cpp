@@ -237,7 +237,6 @@ class BlockQuantizer {
           current[role].weight = pack_linear(q, scheme(role));
           finish(role, q);
         }
-        pairs[i] = PairStatistics(cx_.backend, 0, {});  // Memory for the next.
       }
     }
   }
