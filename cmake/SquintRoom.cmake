@@ -14,9 +14,17 @@ function(squint_room name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
   add_library(squint_${name} OBJECT ${ARG_SOURCES})
   target_link_libraries(squint_${name} PRIVATE squint_flags ${ARG_LIBRARIES})
+  if("fmt::fmt" IN_LIST ARG_LIBRARIES)
+    squint_precompile_room(squint_${name})
+  endif()
   set_property(GLOBAL APPEND PROPERTY SQUINT_ROOMS squint_${name})
   set_property(GLOBAL APPEND PROPERTY SQUINT_LIBRARIES ${ARG_LIBRARIES})
 endfunction()
+
+# A target for the test programs of each label, to build no more than is run.
+foreach(label unit conformance golden shared slow)
+  add_custom_target(${label}_programs)
+endforeach()
 
 # squint_test(NAME LABEL label SOURCES...): one test program; every test in it carries the label.
 function(squint_test name)
@@ -24,6 +32,10 @@ function(squint_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE squint_flags squint_test_support squint GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  # What is tested is compiled as it is used; the tests themselves need not be fast.
+  target_compile_options(${name} PRIVATE $<IF:$<CONFIG:Debug>,-O0,-O1>)
+  squint_precompile_tests(${name})
+  add_dependencies(${ARG_LABEL}_programs ${name})
   gtest_discover_tests(${name} NO_PRETTY_VALUES TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 600)
 endfunction()

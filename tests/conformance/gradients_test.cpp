@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 #include <vector>
 
 #include "conformance/guarded_tensor.h"
 #include "conformance/on_every_backend.h"
 #include "conformance/random_values.h"
+#include "support/slopes.h"
 
 namespace squint::test {
 namespace {
@@ -17,31 +17,6 @@ constexpr float kEps = 1e-6f;
 
 class Gradients : public OnEveryBackend {};
 INSTANTIATE_TEST_SUITE_P(Kernels, Gradients, ::testing::ValuesIn(backends_here()), backend_name);
-
-// d(Σ c ∘ out)/dx by central differences; `run` computes out.
-void expect_slopes(const Tensor& x, const Tensor& out, const Tensor& c, const Tensor& gradient,
-                   const std::function<void()>& run) {
-  constexpr float kStep = 1e-2f;
-  const auto loss = [&] {
-    run();
-    double sum = 0;
-    for (int64_t i = 0; i < out.numel(); ++i) {
-      sum += double{out.span<const float>()[i]} * c.span<const float>()[i];
-    }
-    return sum;
-  };
-  for (int64_t i = 0; i < x.numel(); i += 1 + x.numel() / 50) {
-    float& value = x.span<float>()[i];
-    const float before = value;
-    value = before + kStep;
-    const double above = loss();
-    value = before - kStep;
-    const double below = loss();
-    value = before;
-    const double slope = (above - below) / (2 * double{kStep});
-    EXPECT_NEAR(gradient.span<const float>()[i], slope, 5e-3 * (1 + std::abs(slope))) << i;
-  }
-}
 
 TEST_P(Gradients, RmsNorm) {
   for (const int64_t n : {1, 15, 16, 33, 128, 520}) {
@@ -57,8 +32,10 @@ TEST_P(Gradients, RmsNorm) {
     ASSERT_TRUE(d_x.guards_hold()) << n;
     const Tensor out = Tensor::on_host(DType::f32, shape);
     if (n > 1) {  // A norm of one value is its sign: no slope, and differences see eps.
-      expect_slopes(*x, out, *d_out, expected,
-                    [&] { reference().rms_norm(*x, *weight, kEps, out); });
+      expect_slopes(*x, *d_out, expected, [&] {
+        reference().rms_norm(*x, *weight, kEps, out);
+        return out;
+      });
     }
     backend().rms_norm_gradient(*x, *weight, kEps, *d_out, *d_out);  // in place
     ASSERT_TRUE(same_bits(*d_out, *d_x)) << n;
@@ -80,9 +57,12 @@ TEST_P(Gradients, Swiglu) {
     ASSERT_TRUE(near(*d_up, expected_up, kSwigluTolerance)) << n;
     ASSERT_TRUE(d_gate.guards_hold() && d_up.guards_hold()) << n;
     const Tensor out = Tensor::on_host(DType::f32, {n});
-    const auto run = [&] { reference().swiglu(*gate, *up, out); };
-    expect_slopes(*gate, out, *d_out, expected_gate, run);
-    expect_slopes(*up, out, *d_out, expected_up, run);
+    const auto run = [&] {
+      reference().swiglu(*gate, *up, out);
+      return out;
+    };
+    expect_slopes(*gate, *d_out, expected_gate, run);
+    expect_slopes(*up, *d_out, expected_up, run);
     backend().swiglu_gradient(*gate, *up, *d_out, *gate, *up);  // in place
     ASSERT_TRUE(same_bits(*gate, *d_gate) && same_bits(*up, *d_up)) << n;
   }
@@ -131,10 +111,11 @@ TEST_P(Gradients, Attention) {
       reference().attention(
           {.query = *query, .kv = &kv, .first_position = 0, .causal = true, .scale = args.scale},
           out);
+      return out;
     };
-    expect_slopes(*query, out, *d_out, expected.d_query, run);
-    expect_slopes(*key, out, *d_out, expected.d_key, run);
-    expect_slopes(*value, out, *d_out, expected.d_value, run);
+    expect_slopes(*query, *d_out, expected.d_query, run);
+    expect_slopes(*key, *d_out, expected.d_key, run);
+    expect_slopes(*value, *d_out, expected.d_value, run);
   }
 }
 

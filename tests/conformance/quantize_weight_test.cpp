@@ -8,6 +8,7 @@
 #include "conformance/quantization_cases.h"
 #include "conformance/random_values.h"
 #include "core/packed_int.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::test {
@@ -100,7 +101,9 @@ TEST_P(QuantizeWeight, PatienceIsSharedByAllRows) {
 
 using nlohmann::json;
 
-json vectors() { return json::parse(read_text(repo_dir() / "tests/data/awq-w4a16-vectors.json")); }
+json vectors() {
+  return test::json_of(read_text(repo_dir() / "tests/data/awq-w4a16-vectors.json"));
+}
 
 template <class T>
 Tensor matrix_of(const json& rows) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "squint/error.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint {
@@ -16,7 +17,7 @@ namespace {
 using nlohmann::json;
 
 json vectors() {
-  return json::parse(test::read_text(test::repo_dir() / "tests/data/awq-w4a16-vectors.json"));
+  return test::json_of(test::read_text(test::repo_dir() / "tests/data/awq-w4a16-vectors.json"));
 }
 
 template <class T>

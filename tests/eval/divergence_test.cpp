@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/utf8.h"
+#include "support/json.h"
 
 namespace squint::eval {
 namespace {
@@ -76,7 +77,7 @@ TEST(DivergenceReport, TextFitsEightyColumnsAndHarmsNoTerminal) {
 }
 
 TEST(DivergenceReport, JsonHasWhatIsPromised) {
-  const auto json = nlohmann::json::parse(example().to_json());
+  const auto json = test::json_of(example().to_json());
   EXPECT_EQ(json["kl"], 0.00012345);
   EXPECT_EQ(json["top1"], 0.98765);
   EXPECT_EQ(json["tokens"], 123456);

@@ -6,6 +6,7 @@
 
 #include "eval/results.h"
 #include "squint/ocrbench.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::test {
@@ -15,7 +16,7 @@ AnswerResult answer_all(const std::filesystem::path& model, const std::filesyste
   const TempDir folder;
   const std::filesystem::path results = folder.path() / "results.jsonl";
   evaluate_ocrbench({.model = model, .data = data, .results = results}, backend);
-  const auto expected = nlohmann::json::parse(read_text(predictions));
+  const auto expected = test::json_of(read_text(predictions));
   AnswerResult out;
   for (const eval::ResultRow& row : eval::read_results(results).rows) {
     const auto& golden = expected.at(static_cast<size_t>(row.index));

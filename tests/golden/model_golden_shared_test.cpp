@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "golden/model_golden.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::test {
@@ -24,7 +25,7 @@ TEST_P(SharedModelGolden, EveryValueIsTheReferences) {
   const auto shared = shared_data();
   if (!shared) GTEST_SKIP() << kNoShared;
   const std::filesystem::path data = *shared / "goldens/model";
-  const auto cases = nlohmann::json::parse(read_text(data / "cases.json"));
+  const auto cases = test::json_of(read_text(data / "cases.json"));
   GoldenCase golden{.model = *shared / "tiny-qwen3-vl-ocr",
                     .tensors = data / (std::string(GetParam()) + ".safetensors"),
                     .prompt = cases[GetParam()]["prompt"]};

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "golden/model_golden.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::test {
@@ -28,7 +29,7 @@ class ModelGolden : public testing::TestWithParam<Parameter> {};
 
 TEST_P(ModelGolden, EveryValueIsTheReferences) {
   const std::filesystem::path data = repo_dir() / "tests/golden/data";
-  const auto cases = nlohmann::json::parse(read_text(data / "cases.json"));
+  const auto cases = test::json_of(read_text(data / "cases.json"));
   const auto& row = cases[GetParam().golden];
   GoldenCase golden{.model = repo_dir() / "models/reader",
                     .tensors = data / (GetParam().golden + ".safetensors"),

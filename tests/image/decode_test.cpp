@@ -11,6 +11,7 @@
 
 #include "image/encode.h"
 #include "squint/error.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::image {
@@ -52,7 +53,7 @@ void expect_contains(const std::string& text, const std::string& part) {
 
 // Byte for byte what the reference decodes, for every kind of file there is a fixture for.
 TEST(Decode, FixturesAreIdenticalToTheReference) {
-  const auto expected = nlohmann::json::parse(data_file("expected.json"));
+  const auto expected = test::json_of(data_file("expected.json"));
   int compared = 0;
   for (const auto& [name, row] : expected.items()) {
     const std::string file = data_file(name);

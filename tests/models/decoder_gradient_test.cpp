@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -10,12 +9,14 @@
 #include "ops/ops.h"
 #include "squint/backend.h"
 #include "support/paths.h"
+#include "support/slopes.h"
 #include "support/tiny_checkpoint.h"
 
 namespace squint::qwen3_vl {
 namespace {
 
 constexpr int64_t kTokens = 7;
+constexpr test::SlopeTolerance kTolerance{.step = 5e-3f, .error = 1e-2};
 
 class DecoderGradientTest : public ::testing::Test {
  protected:
@@ -66,14 +67,6 @@ TEST_F(DecoderGradientTest, IsTheSlopeOfTheLayer) {
   sine_ = rotary.sine;
   const Tensor hidden = random({kTokens, config_.text.hidden});
   const Tensor c = random(hidden.shape());
-  const auto loss = [&] {
-    const Tensor out = forward(hidden);
-    double sum = 0;
-    for (int64_t i = 0; i < out.numel(); ++i) {
-      sum += double{out.span<const float>()[i]} * c.span<const float>()[i];
-    }
-    return sum;
-  };
 
   const Tensor used = Tensor::copy_of<float>(hidden.span<const float>(), hidden.shape());
   const Tensor gradient = Tensor::copy_of<float>(c.span<const float>(), c.shape());
@@ -82,18 +75,8 @@ TEST_F(DecoderGradientTest, IsTheSlopeOfTheLayer) {
   DecoderBlockGradient(block_, config_.text, *backend_)
       .run(cx_, cosine_, sine_, sequences, used, gradient,
            [&](LinearRole role, const Tensor& d_output) { seen[role] = d_output.shape(); });
-  for (int64_t i = 0; i < hidden.numel(); i += 3) {
-    constexpr float kStep = 5e-3f;
-    float& value = hidden.span<float>()[i];
-    const float before = value;
-    value = before + kStep;
-    const double above = loss();
-    value = before - kStep;
-    const double below = loss();
-    value = before;
-    const double slope = (above - below) / (2 * double{kStep});
-    EXPECT_NEAR(gradient.span<const float>()[i], slope, 1e-2 * (1 + std::abs(slope))) << i;
-  }
+  test::expect_slopes(
+      hidden, c, gradient, [&] { return forward(hidden); }, kTolerance);
   EXPECT_EQ(seen.size(), kLinearRoles);
   for (const auto& [role, shape] : seen) {
     EXPECT_EQ(shape, Shape({kTokens, block_[role].out_features})) << short_name(role);
@@ -104,29 +87,11 @@ TEST_F(DecoderGradientTest, OfTheHeadIsItsSlope) {
   const Tensor hidden = random({3, config_.text.hidden});
   const Tensor c = random({3, config_.text.vocab});
   const OutputHead head(*weights_, config_, *backend_);
-  const auto loss = [&] {
-    const Arena::Scope scope(scratch_);
-    const Tensor logits = head.logits(cx_, hidden);
-    double sum = 0;
-    for (int64_t i = 0; i < logits.numel(); ++i) {
-      sum += double{logits.span<const float>()[i]} * c.span<const float>()[i];
-    }
-    return sum;
-  };
   const Tensor gradient = Tensor::on_host(DType::f32, hidden.shape());
   head_gradient(cx_, *weights_, config_, hidden, c, gradient);
-  for (int64_t i = 0; i < hidden.numel(); i += 5) {
-    constexpr float kStep = 5e-3f;
-    float& value = hidden.span<float>()[i];
-    const float before = value;
-    value = before + kStep;
-    const double above = loss();
-    value = before - kStep;
-    const double below = loss();
-    value = before;
-    const double slope = (above - below) / (2 * double{kStep});
-    EXPECT_NEAR(gradient.span<const float>()[i], slope, 1e-2 * (1 + std::abs(slope))) << i;
-  }
+  const Arena::Scope scope(scratch_);
+  test::expect_slopes(
+      hidden, c, gradient, [&] { return head.logits(cx_, hidden); }, kTolerance);
 }
 
 }  // namespace

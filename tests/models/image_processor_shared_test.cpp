@@ -10,6 +10,7 @@
 
 #include "image/decode.h"
 #include "models/qwen3_vl/image_processor.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::qwen3_vl {
@@ -36,7 +37,7 @@ Golden read_golden(const std::filesystem::path& path) {
   const std::string file = test::read_text(path);
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, file.data(), 8);
-  const auto header = nlohmann::json::parse(file.substr(8, header_bytes));
+  const auto header = test::json_of(file.substr(8, header_bytes));
   return {read_tensor<float>(file, header, "pixel_values"),
           read_tensor<int32_t>(file, header, "image_grid_thw")};
 }
@@ -45,10 +46,9 @@ TEST(PreprocessShared, PixelValuesMatchTheReference) {
   const auto shared = test::shared_data();
   if (!shared) GTEST_SKIP() << test::kNoShared;
   const auto folder = *shared / "goldens/model";
-  const auto cases = nlohmann::json::parse(test::read_text(folder / "cases.json"));
+  const auto cases = test::json_of(test::read_text(folder / "cases.json"));
   const ImageProcessorConfig config = parse_image_processor(
-      nlohmann::json::parse(
-          test::read_text(*shared / "tiny-qwen3-vl-ocr/preprocessor_config.json")),
+      test::json_of(test::read_text(*shared / "tiny-qwen3-vl-ocr/preprocessor_config.json")),
       "preprocessor_config.json");
   for (const auto& [name, row] : cases.items()) {
     if (row.at("images").empty()) continue;

@@ -11,6 +11,7 @@
 #include "core/dtype.h"
 #include "image/decode.h"
 #include "squint/error.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::qwen3_vl {
@@ -62,7 +63,7 @@ Json standard_json() {
 }
 
 TEST(SmartResize, WholeReferenceTable) {
-  const auto table = nlohmann::json::parse(test::read_gzip(data_path("smart-resize.json.gz")));
+  const auto table = test::json_of(test::read_gzip(data_path("smart-resize.json.gz")));
   ASSERT_GT(table.size(), 1000u);
   int rejected = 0;
   for (const auto& row : table) {
@@ -104,7 +105,7 @@ TEST(SmartResize, TwoHundredToOneIsTheLimit) {
 }
 
 TEST(Preprocess, FixturesAreIdenticalToTheReference) {
-  const auto expected = nlohmann::json::parse(test::read_text(data_path("expected.json")));
+  const auto expected = test::json_of(test::read_text(data_path("expected.json")));
   int compared = 0;
   for (const auto& [name, row] : expected.items()) {
     const std::string file = test::read_text(data_path(name));

@@ -10,6 +10,7 @@
 #include "ops/ops.h"
 #include "squint/backend.h"
 #include "squint/error.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::quantize {
@@ -18,8 +19,8 @@ namespace {
 using Matrix = std::vector<std::vector<double>>;
 
 const nlohmann::json& vectors() {
-  static const auto all = nlohmann::json::parse(
-      test::read_text(test::repo_dir() / "tests/data/awq-w4a16-vectors.json"));
+  static const auto all =
+      test::json_of(test::read_text(test::repo_dir() / "tests/data/awq-w4a16-vectors.json"));
   return all;
 }
 

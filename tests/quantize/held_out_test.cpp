@@ -9,6 +9,7 @@
 
 #include "io/checkpoint.h"
 #include "io/error_of.h"
+#include "support/json.h"
 #include "support/paths.h"
 #include "support/tiny_checkpoint.h"
 
@@ -155,8 +156,8 @@ TEST_F(TinyHeldOut, AContinuedRunMeasuresTheSame) {
     const QuantizeReport report = quantize_checkpoint(o, *backend_);
     EXPECT_GT(report.plan.resumed_layers, 0);
     EXPECT_EQ(weights("out"), weights("whole"));
-    EXPECT_EQ(nlohmann::json::parse(report.to_json())["held_out"],
-              nlohmann::json::parse(whole.to_json())["held_out"]);
+    EXPECT_EQ(test::json_of(report.to_json())["held_out"],
+              test::json_of(whole.to_json())["held_out"]);
     fs::remove_all(o.output);
   }
 }

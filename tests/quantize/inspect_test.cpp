@@ -7,6 +7,7 @@
 
 #include "io/error_of.h"
 #include "squint/quantize.h"
+#include "support/json.h"
 #include "support/paths.h"
 #include "support/tiny_checkpoint.h"
 
@@ -69,7 +70,7 @@ TEST_F(InspectTest, TensorsWithoutValuesAreListed) {
 TEST_F(InspectTest, PathsNeedNotBeUtf8) {
   model_ = dir_.path() / "model-\xff";
   fs::create_directories(model_);
-  const auto json = nlohmann::json::parse(inspected().to_json());
+  const auto json = test::json_of(inspected().to_json());
   EXPECT_TRUE(json["folder"].get<std::string>().ends_with("model-\uFFFD"));
 }
 

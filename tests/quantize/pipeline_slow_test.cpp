@@ -11,6 +11,7 @@
 #include "squint/engine.h"
 #include "squint/error.h"
 #include "squint/quantize.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint {
@@ -32,7 +33,7 @@ std::map<std::string, std::string> hashes(const fs::path& folder) {
   for (const auto& entry : fs::directory_iterator(folder)) {
     out[entry.path().filename()] = io::sha256(test::read_text(entry.path()));
   }
-  auto report = nlohmann::json::parse(test::read_text(folder / "report.json"));
+  auto report = test::json_of(test::read_text(folder / "report.json"));
   report.erase("run");
   out["report.json"] = report.dump();
   out.erase("report.html");
@@ -122,7 +123,7 @@ TEST(QuantizePipeline, ReportsWhatWasLostAndNeverMoreThanIdentity) {
   }
   EXPECT_LT(now, plain / 2);  // this model's channels have outliers
   EXPECT_LT(report.output_bytes, report.source_bytes * 6 / 10);
-  EXPECT_EQ(nlohmann::json::parse(report.to_json())["linears"].size(), 42u);
+  EXPECT_EQ(test::json_of(report.to_json())["linears"].size(), 42u);
   EXPECT_NE(report.to_text().find("down_proj"), std::string::npos);
 }
 

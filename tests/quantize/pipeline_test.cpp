@@ -13,6 +13,7 @@
 #include "io/fingerprint.h"
 #include "squint/engine.h"
 #include "squint/quantize.h"
+#include "support/json.h"
 #include "support/paths.h"
 #include "support/tiny_checkpoint.h"
 
@@ -257,7 +258,7 @@ TEST_F(TinyQuantization, AContinuedRunReportsAllLayers) {
   interrupt(options("out"), 6);  // after the first layer
   quantize(options("out"));
   const auto without_run = [&](const char* output) {
-    auto json = nlohmann::json::parse(test::read_text(dir_.path() / output / "report.json"));
+    auto json = test::json_of(test::read_text(dir_.path() / output / "report.json"));
     EXPECT_TRUE(json.at("run").contains("phases"));
     json.erase("run");
     return json;

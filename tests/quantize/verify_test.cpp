@@ -9,6 +9,7 @@
 #include "io/error_of.h"
 #include "quantize/foreign_checkpoint.h"
 #include "squint/quantize.h"
+#include "support/json.h"
 #include "support/paths.h"
 #include "support/tiny_checkpoint.h"
 
@@ -239,7 +240,7 @@ TEST_F(VerifyTest, TheSameFromAnyNumberOfThreads) {
   test::pack_foreign(files_, {.order = test::kInSequence});
   const std::string one = verified(1).to_json();
   EXPECT_EQ(verified(3).to_json(), one);
-  const auto json = nlohmann::json::parse(one);
+  const auto json = test::json_of(one);
   EXPECT_EQ(json["sound"], false);
   EXPECT_EQ(json["layers"].size(), 14u);
 }

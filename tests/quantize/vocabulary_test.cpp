@@ -15,6 +15,7 @@
 #include "squint/engine.h"
 #include "squint/inspect.h"
 #include "squint/verify.h"
+#include "support/json.h"
 #include "support/paths.h"
 #include "support/tiny_checkpoint.h"
 
@@ -85,7 +86,7 @@ TEST_F(TinyVocabulary, WhatIsWrittenIsReadBack) {
       }
     }
   }
-  const auto config = nlohmann::json::parse(test::read_text(dir_.path() / "out/config.json"));
+  const auto config = test::json_of(test::read_text(dir_.path() / "out/config.json"));
   const auto& groups = config["quantization_config"]["config_groups"];
   EXPECT_EQ(groups["group_0"]["targets"], nlohmann::json({"Linear"}));
   EXPECT_EQ(groups["group_1"]["targets"], nlohmann::json({"re:.*lm_head$", "re:.*embed_tokens$"}));

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "squint/engine.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint {
@@ -14,7 +15,7 @@ TEST(EngineShared, GreedyAnswersOfTheReference) {
   const auto shared = test::shared_data();
   if (!shared) GTEST_SKIP() << test::kNoShared;
   const auto folder = *shared / "goldens/model";
-  const auto cases = nlohmann::json::parse(test::read_text(folder / "cases.json"));
+  const auto cases = test::json_of(test::read_text(folder / "cases.json"));
   const BackendPtr backend = open_backend();
   Engine engine(*shared / "tiny-qwen3-vl-ocr", *backend);
   int asked = 0;

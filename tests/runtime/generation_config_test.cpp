@@ -123,7 +123,9 @@ TEST(CheckSampling, EveryValueIsNamed) {
       {{.presence_penalty = 101}, "presence_penalty"},
       {{.presence_penalty = nan}, "presence_penalty"}};
   for (const auto& [sampling, name] : cases) {
-    EXPECT_TRUE(says(error_of(ErrorCode::usage, [&] { check_sampling(sampling); }), name + ": "));
+    const std::string message =
+        error_of(ErrorCode::usage, [&sampling = sampling] { check_sampling(sampling); });
+    EXPECT_TRUE(says(message, name + ": "));
   }
 }
 

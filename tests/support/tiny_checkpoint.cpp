@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/json.h"
 #include "base/random.h"
 #include "io/safetensors.h"
 #include "support/paths.h"
@@ -104,8 +105,8 @@ void append_vision(std::vector<Named>& out) {
 }  // namespace
 
 void TinyCheckpoint::patch(const std::string& file, std::string_view merge_patch) {
-  auto json = nlohmann::ordered_json::parse(files.at(file));
-  json.merge_patch(nlohmann::ordered_json::parse(merge_patch));
+  auto json = parse_ordered_json(files.at(file), file);
+  json.merge_patch(parse_ordered_json(merge_patch, "patch"));
   files[file] = json.dump(2);
 }
 

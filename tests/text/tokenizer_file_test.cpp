@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/json.h"
 #include "squint/error.h"
 #include "support/paths.h"
 #include "text/tokenizer.h"
@@ -15,8 +16,8 @@ using nlohmann::ordered_json;
 using Pointer = ordered_json::json_pointer;
 
 const ordered_json& reader_json() {
-  static const ordered_json json =
-      ordered_json::parse(test::read_text(test::repo_dir() / "models/reader/tokenizer.json"));
+  static const ordered_json json = parse_ordered_json(
+      test::read_text(test::repo_dir() / "models/reader/tokenizer.json"), "test");
   return json;
 }
 

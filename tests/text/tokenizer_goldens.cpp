@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "support/json.h"
 #include "support/paths.h"
 #include "text/stream_decoder.h"
 
@@ -26,7 +27,7 @@ void for_each_line(std::string_view lines, int expected_lines,
   int count = 0;
   for (std::string line; std::getline(in, line);) {
     SCOPED_TRACE("line " + std::to_string(++count));
-    check(nlohmann::json::parse(line));
+    check(test::json_of(line));
   }
   EXPECT_EQ(count, expected_lines);
 }
