@@ -276,34 +276,49 @@ void CpuBackend::attention_gradient(const AttentionGradientArgs& args) {
 }
 
 void CpuBackend::add_second_moment(const Tensor& x, const Tensor& out) {
-  const int64_t panels = ceil_div(x.dim(1), kLanes);
-  // A panel's work grows with its number: each loop index takes one from either end.
-  pool_.parallel_for(ceil_div(panels, 2), 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      MomentArgs args{.x = floats(x),
-                      .y = floats(x),
-                      .rows = x.dim(0),
-                      .n = x.dim(1),
-                      .out = mutable_floats(out),
-                      .panel = i};
-      kernels_.add_second_moment(args);
-      args.panel = panels - 1 - i;
-      if (args.panel != i) kernels_.add_second_moment(args);
-    }
-  });
+  add_moments(x, x, out, kernels_.add_second_moment);
 }
 
 void CpuBackend::add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) {
-  pool_.parallel_for(ceil_div(x.dim(1), kLanes), 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      kernels_.add_cross_moment({.x = floats(x),
-                                 .y = floats(y),
-                                 .rows = x.dim(0),
-                                 .n = x.dim(1),
-                                 .out = mutable_floats(out),
-                                 .panel = i});
-    }
-  });
+  add_moments(x, y, out, kernels_.add_cross_moment);
+}
+
+void CpuBackend::add_moments(const Tensor& x, const Tensor& y, const Tensor& out,
+                             void (*kernel)(const MomentArgs&)) {
+  const int64_t n = x.dim(1);
+  const int64_t panels = ceil_div(n, kLanes);
+  const int64_t most = std::min(x.dim(0), kMomentTokens);
+  std::vector<float> rows(static_cast<size_t>(n * most));
+  std::vector<float> columns(static_cast<size_t>(panels * most * kLanes));
+  for (int64_t first = 0; first < x.dim(0); first += kMomentTokens) {
+    MomentArgs args{.x = rows.data(),
+                    .y = columns.data(),
+                    .tokens = std::min(x.dim(0) - first, kMomentTokens),
+                    .n = n,
+                    .out = mutable_floats(out),
+                    .panel = 0};
+    pool_.parallel_for(panels, 4, [&](int64_t begin, int64_t end, int) {
+      for (int64_t t = 0; t < args.tokens; ++t) {
+        const float* x_row = floats(x) + (first + t) * n;
+        const float* y_row = floats(y) + (first + t) * n;
+        for (int64_t i = begin * kLanes; i < end * kLanes; ++i) {
+          if (i < n) rows[i * args.tokens + t] = x_row[i];
+          columns[(i / kLanes * args.tokens + t) * kLanes + i % kLanes] = i < n ? y_row[i] : 0;
+        }
+      }
+    });
+    // A second moment's panel takes longer the later it comes: each index takes one from either
+    // end.
+    pool_.parallel_for(ceil_div(panels, 2), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        MomentArgs part = args;
+        part.panel = i;
+        kernel(part);
+        part.panel = panels - 1 - i;
+        if (part.panel != i) kernel(part);
+      }
+    });
+  }
 }
 
 void CpuBackend::scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) {

@@ -53,6 +53,8 @@ class CpuBackend final : public Backend {
 
  private:
   void pointwise(Pointwise op, const Tensor& a, const Tensor& b, const Tensor& out);
+  void add_moments(const Tensor& x, const Tensor& y, const Tensor& out,
+                   void (*kernel)(const MomentArgs&));
 
   const KernelTable& kernels_;
   ThreadPool pool_;

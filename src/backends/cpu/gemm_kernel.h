@@ -203,22 +203,20 @@ void gemm(const GemmArgs& a) {
   }
 }
 
-// out[m, n] += Σ_t x[t, m] x[t, n] for the 16 columns n of one panel and every m up to the
-// diagonal.
+// out[m, n] += Σ_t x[t, m] y[t, n] for the 16 columns n of one panel and kRows rows m.
 template <class V, int kRows>
 inline void moment_rows(const MomentArgs& a, int64_t m, int64_t lanes) {
   V sum[kRows];
   for (int i = 0; i < kRows; ++i) sum[i] = V::set1(0);
-  const float* columns = a.y + a.panel * kLanes;
-  alignas(64) float part[kLanes] = {};
-  for (int64_t t = 0; t < a.rows; ++t) {
-    const float* row = a.x + t * a.n + m;
-    if (lanes < kLanes) {
-      for (int64_t i = 0; i < lanes; ++i) part[i] = columns[t * a.n + i];
+  const float* rows = a.x + m * a.tokens;
+  const float* columns = a.y + a.panel * a.tokens * kLanes;
+  for (int64_t t = 0; t < a.tokens; ++t) {
+    const V column = V::load(columns + t * kLanes);
+    for (int i = 0; i < kRows; ++i) {
+      sum[i] = V::fma(V::set1(rows[i * a.tokens + t]), column, sum[i]);
     }
-    const V column = V::load(lanes < kLanes ? part : columns + t * a.n);
-    for (int i = 0; i < kRows; ++i) sum[i] = V::fma(V::set1(row[i]), column, sum[i]);
   }
+  alignas(64) float part[kLanes];
   for (int i = 0; i < kRows; ++i) {
     float* out = a.out + (m + i) * a.n + a.panel * kLanes;
     sum[i].store(part);

@@ -140,10 +140,13 @@ struct PointwiseArgs {
   int64_t end;
 };
 
+// Of this many tokens at a time: a panel of them and six features stay in the first cache.
+inline constexpr int64_t kMomentTokens = 256;
+
 struct MomentArgs {
-  const float* x;  // [rows, n]: rows of out
-  const float* y;  // [rows, n]: columns of out; x for a second moment
-  int64_t rows;
+  const float* x;  // [n, tokens]: rows of out
+  const float* y;  // [ceil(n / 16), tokens, 16]: columns of out, with zeros behind the last
+  int64_t tokens;
   int64_t n;
   float* out;     // [n, n]
   int64_t panel;  // columns 16 * panel ...
