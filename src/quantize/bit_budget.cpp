@@ -105,7 +105,7 @@ void spend_budget(const QuantizeOptions& options,
     };
     for (const LinearRole role : unit) weights += shapes[static_cast<size_t>(role)].numel();
     std::vector<BitOption>& choices = units.emplace_back();
-    if (is_overridden(options, qwen3_vl::module_name(sensitivity[i].layer, unit[0]))) {
+    if (is_fixed(options, qwen3_vl::module_name(sensitivity[i].layer, unit[0]))) {
       choices = {{.size = size(schemes[i / per_layer][unit[0]])}};
     } else {
       choices = {{size(scheme_with(options, 4)), sensitivity[i].loss_4},

@@ -8,6 +8,7 @@
 
 #include "io/quantization_config.h"
 #include "models/qwen3_vl/model.h"
+#include "quantize/module_schemes.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
@@ -130,30 +131,15 @@ SmoothGroups choose_groups(std::span<const SmoothMapping> mappings,
   return chosen;
 }
 
-std::optional<std::string> check_selection(const QuantizeOptions& options,
-                                           const qwen3_vl::Config& config) {
-  const std::vector<io::ModulePattern> targets(options.targets.begin(), options.targets.end());
-  const std::vector<io::ModulePattern> ignore(options.ignore.begin(), options.ignore.end());
-  const auto wanted = [&](std::string_view module) {
-    const auto matches = [&](const io::ModulePattern& p) { return p.matches(module); };
-    return std::ranges::any_of(targets, matches) && std::ranges::none_of(ignore, matches);
-  };
-  for (int64_t layer = 0; layer < config.text.layers; ++layer) {
-    for (const LinearRole role : qwen3_vl::kAllLinears) {
-      const std::string module = qwen3_vl::module_name(layer, role);
-      if (wanted(module)) continue;
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("{} would stay as it is, by `targets` and `ignore`; squint "
-                              "quantizes every linear layer of the text layers",
-                              module));
-    }
-  }
+std::optional<std::string> note_on_selection(const QuantizeOptions& options,
+                                             const qwen3_vl::Config& config) {
   // Recipes for transformers before 4.52 name the vision tower without "model.".
   const std::vector<std::string> others = qwen3_vl::other_linears(config);
   const auto left = std::ranges::find_if(others, [&](const std::string& module) {
     if (module == qwen3_vl::kHead && options.head_bits != 16) return false;
     const size_t prefix = module.starts_with("model.") ? 6 : 0;
-    return wanted(module) && wanted(std::string_view(module).substr(prefix));
+    return is_selected(options, module) &&
+           is_selected(options, std::string_view(module).substr(prefix));
   });
   if (left == others.end()) return std::nullopt;
   return fmt::format("{} and what else is no text layer stays as it is", *left);

@@ -25,9 +25,8 @@ struct SmoothGroups {
 SmoothGroups choose_groups(std::span<const SmoothMapping> mappings,
                            const qwen3_vl::TextConfig& config);
 
-// Throws Error(unsupported) where `targets` and `ignore` leave out a linear layer of the text
-// layers. Returns a note where they include one outside, which is left alone.
-std::optional<std::string> check_selection(const QuantizeOptions& options,
-                                           const qwen3_vl::Config& config);
+// Where `targets` and `ignore` include a linear layer outside of the text layers: it is left alone.
+std::optional<std::string> note_on_selection(const QuantizeOptions& options,
+                                             const qwen3_vl::Config& config);
 
 }  // namespace squint::quantize

@@ -124,34 +124,49 @@ std::string unit_name(const LinearUnit& unit) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+bool is_selected(const QuantizeOptions& options, std::string_view module) {
+  const auto matches = [&](const std::string& pattern) {
+    return io::ModulePattern(pattern).matches(module);
+  };
+  return std::ranges::any_of(options.targets, matches) &&
+         std::ranges::none_of(options.ignore, matches);
+}
+
 ModuleSchemes module_schemes(const QuantizeOptions& options, int64_t layers) {
-  BlockSchemes alike;
-  alike.linears.fill(QuantizationScheme{
-      .bits = options.bits, .group_size = options.group_size, .symmetric = options.symmetric});
-  ModuleSchemes schemes(static_cast<size_t>(layers), alike);
+  const QuantizationScheme common{
+      .bits = options.bits, .group_size = options.group_size, .symmetric = options.symmetric};
+  ModuleSchemes schemes(static_cast<size_t>(layers));
   const std::vector<std::string> names = module_names(layers);
+  const auto scheme_at = [&](size_t i) -> std::optional<QuantizationScheme>& {
+    return schemes[i / qwen3_vl::kLinearRoles].linears[i % qwen3_vl::kLinearRoles];
+  };
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (is_selected(options, names[i])) scheme_at(i) = common;
+  }
   for (const SchemeOverride& override : options.overrides) {
     const std::optional<QuantizationScheme> scheme = scheme_of(override, options);
     const io::ModulePattern pattern(override.pattern);
     bool matched = false;
     for (size_t i = 0; i < names.size(); ++i) {
       if (!pattern.matches(names[i])) continue;
-      schemes[i / qwen3_vl::kLinearRoles].linears[i % qwen3_vl::kLinearRoles] = scheme;
+      scheme_at(i) = scheme;
       matched = true;
     }
     if (!matched && !names.empty()) refuse_unmatched(override.pattern, names);
   }
   expect_units(schemes);
   if (!names.empty() && unquantized_modules(schemes).size() == names.size()) {
-    throw Error(ErrorCode::usage, "overrides leave every layer in 16 bits: nothing to quantize");
+    throw Error(ErrorCode::usage,
+                "targets, ignore and overrides leave every layer in 16 bits: nothing to quantize");
   }
   return schemes;
 }
 
-bool is_overridden(const QuantizeOptions& options, const std::string& module) {
-  return std::ranges::any_of(options.overrides, [&](const SchemeOverride& override) {
-    return io::ModulePattern(override.pattern).matches(module);
-  });
+bool is_fixed(const QuantizeOptions& options, const std::string& module) {
+  return !is_selected(options, module) ||
+         std::ranges::any_of(options.overrides, [&](const SchemeOverride& override) {
+           return io::ModulePattern(override.pattern).matches(module);
+         });
 }
 
 std::vector<io::QuantizationGroup> config_groups(const ModuleSchemes& schemes,

@@ -37,8 +37,12 @@ struct BlockSchemes {
 };
 using ModuleSchemes = std::vector<BlockSchemes>;  // by layer
 
-// All alike but for options.overrides, the last of which wins. Throws Error(usage) for one that
-// matches no layer, and where they leave a unit with two schemes, or nothing to quantize.
+// Whether options.targets and options.ignore mean it to be quantized.
+bool is_selected(const QuantizeOptions& options, std::string_view module);
+
+// What is selected has the scheme of the options, but for options.overrides, the last of which
+// wins. Throws Error(usage) for one that matches no layer, and where they leave a unit with two
+// schemes, or nothing to quantize.
 ModuleSchemes module_schemes(const QuantizeOptions& options, int64_t layers);
 // do_one(layer, role, shape, scheme) for every linear layer of `schemes`.
 template <class DoOne>
@@ -52,7 +56,8 @@ void for_each_linear(const io::Checkpoint& checkpoint, const ModuleSchemes& sche
     }
   }
 }
-bool is_overridden(const QuantizeOptions& options, const std::string& module);
+// Whether the options leave no choice of its scheme.
+bool is_fixed(const QuantizeOptions& options, const std::string& module);
 
 // The groups of config.json: "Linear" where there is one, expressions where there are several. A
 // name would not do: vLLM compares the class of a fused layer with "Linear" before it looks at the

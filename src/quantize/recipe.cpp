@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "models/qwen3_vl/model.h"
+#include "quantize/check_options.h"
 #include "quantize/mappings.h"
 #include "quantize/vocabulary.h"
 
@@ -37,22 +38,22 @@ std::string awq_modifier(const QuantizeOptions& options) {
 }
 
 std::string gptq_head(const QuantizeOptions& options) {
-  const std::string image_weight =
-      options.image_weight ? fmt::format("{}", *options.image_weight) : "measured";
-  return fmt::format(R"(    {}rounds {}, propagation {}, image weight {}
+  return fmt::format(R"(    {}rounds {}, propagation {}
     GPTQModifier:
       block_size: 128
       dampening_frac: {}
       actorder: static
 )",
-                     kRecipeComment, options.rounds, options.propagation, image_weight,
-                     options.dampening);
+                     kRecipeComment, options.rounds, options.propagation, options.dampening);
 }
 
 // Which rows the run saw, where it was not simply all.
 std::string calibration_comment(const QuantizeOptions& options) {
   if (options.calibration.empty()) return "";
   std::string text;
+  if (options.image_weight && has_feedback(options)) {
+    text += fmt::format(", image weight {}", *options.image_weight);
+  }
   if (options.rows > 0) text += fmt::format(", rows {}", options.rows);
   if (options.rows > 0 && options.calibration.size() > 1) {
     text += ", weights";

@@ -29,6 +29,7 @@ using Handler = YamlReader::Handler;
 using Keys = YamlReader::Keys;
 
 constexpr size_t kMaxMappings = 64;
+constexpr size_t kMaxGroups = 64;
 constexpr std::string_view kSupported =
     "squint quantizes weights alone, to integers of 4 or 8 bits with a scale per group or channel: "
     "W4A16, W4A16_ASYM, W8A16";
@@ -53,7 +54,9 @@ struct Scheme {
 
 // What a modifier says of the integers.
 struct Quantizer {
-  Scheme scheme;
+  Scheme scheme;                          // of the first group
+  bool scheme_in_groups = false;          // each with its targets
+  std::vector<SchemeOverride> overrides;  // the other groups
   std::optional<RangeObserver> observer;  // of all groups
   std::vector<std::string> targets = {"Linear"};
   std::vector<std::string> ignore;
@@ -341,10 +344,9 @@ class RecipeReader : YamlReader {
     groups_given_ = true;
     const auto count =
         std::ranges::count_if(members(node), [&](const YamlNode& n) { return !names_tables(n); });
-    if (count != 1) {
-      cannot(node, fmt::format("{}: {} groups; squint gives all linear layers but the head one "
-                               "scheme",
-                               node.key, count));
+    if (count == 0) cannot(node, fmt::format("{}: no group is of the text layers", node.key));
+    if (static_cast<size_t>(count) > kMaxGroups) {
+      refuse(node, fmt::format("{}: more than {} groups", node.key, kMaxGroups));
     }
     for (const YamlNode& group : node.items) read_group(group, q);
   }
@@ -361,8 +363,7 @@ class RecipeReader : YamlReader {
 
   void read_group(const YamlNode& group, Quantizer& q) {
     if (group.kind == Kind::list || group.kind == Kind::scalar) {
-      q.targets = patterns(group);
-      give(q, group, preset(group, group.key));
+      take_group(group, patterns(group), preset(group, group.key), q);
       return;
     }
     std::optional<Scheme> scheme;
@@ -380,8 +381,28 @@ class RecipeReader : YamlReader {
       read_tables(group, targets, *scheme);
       return;
     }
-    q.targets = std::move(targets);
-    give(q, group, *scheme);
+    take_group(group, targets, *scheme, q);
+  }
+
+  // The first group's scheme is that of all layers, those of the others are overrides.
+  void take_group(const YamlNode& group, const std::vector<std::string>& targets,
+                  const Scheme& scheme, Quantizer& q) const {
+    if (q.scheme.line == 0 || !q.scheme_in_groups) {
+      give(q, group, scheme);
+      q.targets = targets;
+      q.scheme_in_groups = true;
+      return;
+    }
+    if (scheme.symmetric != q.scheme.symmetric || scheme.observer != q.scheme.observer) {
+      cannot(group, fmt::format("{} and the group of line {} differ in symmetric or observer, "
+                                "which squint has alike in all layers",
+                                group.key, q.scheme.line));
+    }
+    for (const std::string& target : targets) {
+      q.targets.push_back(target);
+      q.overrides.push_back(
+          {.pattern = target, .bits = scheme.bits, .group_size = scheme.group_size});
+    }
   }
 
   void read_tables(const YamlNode& group, const std::vector<std::string>& targets,
@@ -477,6 +498,8 @@ class RecipeReader : YamlReader {
     options_.observer = q.observer.value_or(q.scheme.observer);
     options_.targets = std::move(q.targets);
     options_.ignore = std::move(q.ignore);
+    options_.overrides.insert(options_.overrides.begin(), q.overrides.begin(), q.overrides.end());
+    several_ = !q.overrides.empty();
   }
 
   void read_comments(std::string_view text) {
@@ -535,6 +558,10 @@ class RecipeReader : YamlReader {
     } else if (const auto held_out = rest("held out")) {
       const int64_t wanted = count(*held_out);
       if (!options_.held_out) options_.held_out = wanted;
+    } else if (const auto budget = rest("budget")) {
+      // Where it was spent, the groups say on what.
+      const auto wanted = number_in<double>(line, "budget: ", *budget, 4, 16);
+      if (!several_ && !options_.budget) options_.budget = wanted;
     } else if (const auto weights = rest("weights")) {
       notes_.push_back(
           fmt::format("its calibration sources had the weights {}; repeat them as "
@@ -542,8 +569,8 @@ class RecipeReader : YamlReader {
                       weights->substr(0, 200)));
     } else {
       static const std::vector<std::string_view> kSettings = {
-          "rounds", "propagation", "image weight", "observer clip", "rows",
-          "seed",   "tokens",      "held out",     "weights"};
+          "rounds", "propagation", "image weight", "observer clip", "budget", "rows",
+          "seed",   "joined",      "tokens",       "held out",      "weights"};
       fail(ErrorCode::bad_input, line,
            fmt::format("unknown setting \"{}\"; is \"{}\" meant?", setting.substr(0, 64),
                        nearest(setting.substr(0, setting.rfind(' ')), kSettings)));
@@ -554,6 +581,7 @@ class RecipeReader : YamlReader {
   int awq_line_ = 0;
   int quantizer_line_ = 0;
   bool feedback_ = false;
+  bool several_ = false;       // groups
   bool groups_given_ = false;  // whose targets count, not those of the modifier
   Quantizer awq_quantizer_;
   Quantizer quantizer_;

@@ -35,6 +35,19 @@ TEST(ModuleSchemes, TheLastOverrideThatMatchesWins) {
   EXPECT_EQ(schemes[2][LinearRole::down], (QuantizationScheme{}));
 }
 
+TEST(ModuleSchemes, WhatIsNotSelectedStaysAsItIs) {
+  QuantizeOptions options;
+  options.targets = {"re:.*mlp.*", "re:.*layers.1.*"};
+  options.ignore = {"model.language_model.layers.1.mlp.down_proj"};
+  const ModuleSchemes schemes = module_schemes(options, 2);
+  EXPECT_EQ(schemes[0][LinearRole::q], std::nullopt);
+  EXPECT_EQ(schemes[0][LinearRole::down], (QuantizationScheme{}));
+  EXPECT_EQ(schemes[1][LinearRole::q], (QuantizationScheme{}));
+  EXPECT_EQ(schemes[1][LinearRole::down], std::nullopt);
+  EXPECT_TRUE(is_fixed(options, module_name(0, LinearRole::q)));
+  EXPECT_FALSE(is_fixed(options, module_name(1, LinearRole::q)));
+}
+
 TEST(ModuleSchemes, WhatLoadersFuseStaysTogether) {
   EXPECT_TRUE(says(refusal({{.pattern = "re:.*layers.1.*v_proj"}}),
                    "layer 1: q_proj has 4 bits, groups of 128, v_proj has 8 bits, groups of 128; "

@@ -5,6 +5,7 @@
 
 #include "io/error_of.h"
 #include "quantize/mappings.h"
+#include "quantize/module_schemes.h"
 #include "quantize/yaml.h"
 #include "support/paths.h"
 
@@ -153,8 +154,11 @@ TEST(Recipe, WhatIsRefusedIsNamed) {
        modifier("    QuantizationModifier: {scheme: FP8_DYNAMIC}"),
        {"line 3", "FP8_DYNAMIC", "W4A16_ASYM"}},
       {kUnsupported,
-       modifier("    QuantizationModifier: {scheme: {W4A16: [a], W8A16: [b]}}"),
-       {"2 groups"}},
+       modifier("    QuantizationModifier: {scheme: {W4A16: [a], W4A16_ASYM: [b]}}"),
+       {"line 3", "differ in symmetric or observer"}},
+      {kBad,
+       modifier("    QuantizationModifier:\n      config_groups: {a: {targets: [Linear]}}"),
+       {"targets and weights"}},
       {kUnsupported,
        modifier("    QuantizationModifier: {scheme: W4A16}\n    AWQModifier: {}"),
        {"line 4", "must come before"}},
@@ -278,6 +282,35 @@ TEST(Recipe, OptionsComeBackFromWhatIsWritten) {
       }
     }
   }
+}
+
+TEST(Recipe, SchemesOfSeveralGroups) {
+  const Read r = read(modifier(
+      "    QuantizationModifier: {scheme: {W4A16: ['re:.*self_attn.*'], W8A16: ['re:.*mlp.*']}, "
+      "ignore: ['re:.*layers.1.*down_proj']}"));
+  const ModuleSchemes schemes = module_schemes(r.options, 2);
+  EXPECT_EQ(schemes[0][qwen3_vl::LinearRole::o]->bits, 4);
+  EXPECT_EQ(schemes[0][qwen3_vl::LinearRole::down]->bits, 8);
+  EXPECT_EQ(schemes[1][qwen3_vl::LinearRole::up]->bits, 8);
+}
+
+TEST(Recipe, SchemesComeBackFromWhatIsWritten) {
+  QuantizeOptions o{.calibration = {{"a"}}, .observer = RangeObserver::mse, .budget = 4.5};
+  o.overrides = {{.pattern = "re:.*down_proj", .bits = 8, .group_size = 64},
+                 {.pattern = "re:.*layers.1.*o_proj", .bits = 16},
+                 {.pattern = "re:.*layers.0.*(gate|up)_proj", .bits = 8}};
+  const ModuleSchemes schemes = module_schemes(o, 3);
+  const std::string text = recipe_yaml(o, schemes);
+  SCOPED_TRACE(text);
+  const Read again = read(text);
+  EXPECT_EQ(module_schemes(again.options, 3), schemes);
+  EXPECT_FALSE(again.options.budget);  // It is spent.
+  EXPECT_EQ(recipe_yaml(again.options, schemes), text.substr(text.find("default_stage")));
+}
+
+TEST(Recipe, ABudgetThatIsNotSpentStays) {
+  const QuantizeOptions o{.observer = RangeObserver::mse, .budget = 4.5};
+  EXPECT_EQ(read(recipe_yaml(o, module_schemes(o, 2))).options.budget, 4.5);
 }
 
 TEST(Recipe, InTheFrontOfAModelCard) {
