@@ -101,7 +101,7 @@ class Reader {
     const Request request{.turns = {{.text = question.prompt,
                                      .images = {{.path = question.name, .bytes = question.bytes}}}},
                           .max_tokens = 256,
-                          .sampling = {.temperature = 0}};
+                          .sampling = {.temperature = question.temperature, .seed = question.seed}};
     return engine_->generate(request, {}, stop_).text;
   }
   // Its memory is needed for quantizing.
@@ -130,6 +130,7 @@ void choose_method(const Options& options, QuantizeOptions& q) {
 }
 
 void choose(const Options& options, QuantizeOptions& q) {
+  const bool hold_out = q.held_out.value_or(0) > 0;
   choose_method(options, q);
   q.rounds = options.rounds.value_or(q.rounds);
   q.propagation = options.propagation.value_or(q.propagation);
@@ -140,6 +141,11 @@ void choose(const Options& options, QuantizeOptions& q) {
   for (const std::string& text : options.calibration) q.calibration.push_back(parse_source(text));
   const bool needed = q.method != QuantizeMethod::rtn || q.observer == RangeObserver::imatrix ||
                       q.observer == RangeObserver::clip;
+  if (!needed && q.calibration.empty() && hold_out) {
+    throw Error(ErrorCode::usage,
+                "--held-out: these are some of the calibration rows; give "
+                "--calibration too");
+  }
   if (!needed || !q.calibration.empty()) return;
   if (const auto rows = default_calibration()) {
     q.calibration = {{.path = *rows}};

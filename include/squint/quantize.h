@@ -65,6 +65,7 @@ struct QuantizePlan {
   int64_t statistics_bytes = 0;
   int64_t held_bytes = 0;  // by what has been read: tokenizer, rows
   int64_t peak_bytes = 0;
+  std::string peak_phase;  // as RunReport names it: what needs peak_bytes
   int64_t output_bytes = 0;
   int64_t spilled_bytes =
       0;                   // on disk instead of in memory: hidden states, where memory_bytes asks
@@ -89,6 +90,8 @@ struct ImageQuestion {
   std::string bytes;  // the encoded image
   std::string name;   // for messages
   std::string prompt;
+  double temperature = 0;  // at which the answer is drawn, as `seed` has it; 0: the most likely one
+  uint64_t seed = 0;
 };
 // Asks a model about an image and returns its answer; the same one every time.
 using ReadImage = std::function<std::string(const ImageQuestion& question)>;

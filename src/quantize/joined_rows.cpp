@@ -60,8 +60,10 @@ std::string encoded(const JoinedImage& joined) {
     out.rgb.insert(out.rgb.end(), a, a + from_left * 3);
     out.rgb.insert(out.rgb.end(), b, b + from_right * 3);
   }
-  return image::encode_bmp(image::resize_bicubic(out, scaled(out.width, joined.width),
-                                                 scaled(out.height, joined.height)));
+  return image::encode_bmp(
+      image::distorted(image::resize_bicubic(out, scaled(out.width, joined.width),
+                                             scaled(out.height, joined.height)),
+                       joined.distortion));
 }
 
 std::vector<Conversation> joined_rows(std::span<const Conversation> rows, int copies,
@@ -83,7 +85,11 @@ std::vector<Conversation> joined_rows(std::span<const Conversation> rows, int co
                        .right = right.images[0],
                        .cut = between(0.25, 0.75),
                        .width = between(0.75, 1.25),
-                       .height = between(0.75, 1.25)};
+                       .height = between(0.75, 1.25),
+                       .distortion = {.degrees = between(-4, 4),
+                                      .contrast = between(0.7, 1.1),
+                                      .brightness = between(-0.1, 0.1),
+                                      .blur = between(0, 0.8)}};
     Conversation row{.images = {{.path = left.images[0].path,
                                  .joined = std::make_shared<JoinedImage>(std::move(joined))}},
                      .max_tokens = left.max_tokens,

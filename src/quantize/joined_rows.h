@@ -1,5 +1,6 @@
 // joined_rows.h: more calibration rows than there are: the left part of one row's image beside the
-// right part of another's, asked what the first was asked; the answer is what the model reads.
+// right part of another's, a little distorted, asked what the first was asked; the answer is what
+// the model reads.
 //
 // What a few hundred rows show of a layer's inputs fits those rows better than it fits others.
 // Joined images hold new words in the same style (docs/quality.md has what they bring).
@@ -8,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "image/distort.h"
 #include "quantize/calibration.h"
 
 namespace squint::quantize {
@@ -20,6 +22,7 @@ struct JoinedImage {
   double cut = 0.5;
   double width = 1;
   double height = 1;
+  image::Distortion distortion;  // at last
 };
 
 // As a BMP file. Throws what decoding throws.
