@@ -13,6 +13,7 @@
 
 #include "eval/divergence.h"
 #include "eval/ocrbench.h"
+#include "ops/copies.h"
 #include "quantize/activations.h"
 #include "quantize/compared_model.h"
 #include "quantize/predictions.h"
@@ -26,7 +27,6 @@ namespace fs = std::filesystem;
 using quantize::Activations;
 using quantize::ComparedModel;
 using quantize::Conversation;
-using quantize::on_host;
 using quantize::PredictedToken;
 using qwen3_vl::AnswerToken;
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "io/descriptor.h"
 #include "io/os_error.h"
 #include "squint/error.h"
 
@@ -22,21 +23,12 @@ class MappedStorage final : public Storage {
   ~MappedStorage() override { munmap(data(), static_cast<size_t>(bytes())); }
 };
 
-class Descriptor {
- public:
-  // O_NONBLOCK: opening a named pipe must not wait for somebody to write to it.
-  explicit Descriptor(const fs::path& path)
-      : value_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (value_ < 0) throw_os_error("open", path, errno);
-  }
-  ~Descriptor() { ::close(value_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int value() const { return value_; }
-
- private:
-  int value_;
-};
+// O_NONBLOCK: opening a named pipe must not wait for somebody to write to it.
+int open_to_read(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) throw_os_error("open", path, errno);
+  return descriptor;
+}
 
 int64_t regular_file_size(const Descriptor& file, const fs::path& path) {
   struct stat info {};
@@ -52,7 +44,7 @@ int64_t regular_file_size(const Descriptor& file, const fs::path& path) {
 }  // namespace
 
 std::shared_ptr<Storage> map_file(const fs::path& path) {
-  const Descriptor file(path);
+  const Descriptor file(open_to_read(path));
   const int64_t bytes = regular_file_size(file, path);
   if (bytes == 0) {
     throw Error(ErrorCode::bad_input,
@@ -82,7 +74,7 @@ void advise(const Tensor& tensor, PageUse use) {
 }
 
 std::string read_file(const fs::path& path, int64_t max_bytes) {
-  const Descriptor file(path);
+  const Descriptor file(open_to_read(path));
   const int64_t expected = regular_file_size(file, path);
   if (expected > max_bytes) {
     throw Error(ErrorCode::bad_input,

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "io/atomic_file.h"
+#include "io/descriptor.h"
 #include "io/os_error.h"
 #include "squint/error.h"
 
@@ -38,25 +39,16 @@ class Part final : public Storage {
   std::shared_ptr<Storage> whole_;
 };
 
-class Descriptor {
- public:
-  explicit Descriptor(const fs::path& folder)
-      : value_(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) {
-    if (value_ >= 0) return;
-    // Not every file system has files without names; there it loses its name at once.
-    std::string name = (folder / ".squint-scratch-XXXXXX").string();
-    value_ = ::mkostemp(name.data(), O_CLOEXEC);
-    if (value_ < 0) throw_os_error("create a scratch file in", folder, errno);
-    ::unlink(name.c_str());
-  }
-  ~Descriptor() { ::close(value_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int value() const { return value_; }
-
- private:
-  int value_;
-};
+int open_without_name(const fs::path& folder) {
+  int descriptor = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (descriptor >= 0) return descriptor;
+  // Not every file system has files without names; there it loses its name at once.
+  std::string name = (folder / ".squint-scratch-XXXXXX").string();
+  descriptor = ::mkostemp(name.data(), O_CLOEXEC);
+  if (descriptor < 0) throw_os_error("create a scratch file in", folder, errno);
+  ::unlink(name.c_str());
+  return descriptor;
+}
 
 void reserve(const Descriptor& file, const fs::path& folder, int64_t bytes) {
   int error = 0;
@@ -75,7 +67,7 @@ void reserve(const Descriptor& file, const fs::path& folder, int64_t bytes) {
 
 ScratchFile::ScratchFile(const fs::path& folder, int64_t bytes) {
   SQUINT_CHECK(bytes > 0);
-  const Descriptor file(folder);
+  const Descriptor file(open_without_name(folder));
   reserve(file, folder, bytes);
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED,
                     file.value(), 0);

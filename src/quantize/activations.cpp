@@ -169,6 +169,14 @@ Activations Activations::copy(Context& cx) const {
 
 namespace {
 
+std::vector<TokenClass> classes_of(const Activations::Chunk& chunk) {
+  std::vector<TokenClass> classes;
+  for (const Activations::Row& row : chunk.rows) {
+    classes.insert(classes.end(), row.classes.begin(), row.classes.end());
+  }
+  return classes;
+}
+
 Tensor copy_in_scratch(Context& cx, const Tensor& tensor) {
   const Tensor out = cx.scratch.tensor(tensor.shape());
   cx.backend.copy(tensor, out);
@@ -189,12 +197,14 @@ Sequences sequences_of(Context& cx, const Activations::Chunk& chunk,
   return s;
 }
 
-void Activations::observe(Context& cx, const qwen3_vl::DecoderBlock& block,
+void Activations::observe(Context& cx, const qwen3_vl::DecoderBlock& block, BlockObserver& observer,
                           const OnRows& on_rows) const {
+  Context observed{.backend = cx.backend, .scratch = cx.scratch, .observer = &observer};
   for (const Chunk& chunk : chunks_) {
     const Arena::Scope scope(cx.scratch);
     const Sequences s = sequences_of(cx, chunk, config_);
-    block.forward(cx, s.rotary.cosine, s.rotary.sine, s.slices, copy_in_scratch(cx, chunk.hidden));
+    block.forward(observed, s.rotary.cosine, s.rotary.sine, s.slices,
+                  copy_in_scratch(cx, chunk.hidden));
     on_rows(static_cast<int64_t>(chunk.rows.size()));
   }
 }
@@ -211,10 +221,7 @@ void Activations::observe_pairs(Context& cx, const qwen3_vl::DecoderBlock& targe
     };
     const Tensor x = input(block, chunk.hidden);
     const Tensor x_f = input(target, chunk.target);
-    std::vector<TokenClass> classes;
-    for (const Row& row : chunk.rows) {
-      classes.insert(classes.end(), row.classes.begin(), row.classes.end());
-    }
+    const std::vector<TokenClass> classes = classes_of(chunk);
     for (PairStatistics& pair : pairs) pair.add(cx, x, x_f, classes);
   }
 }

@@ -14,6 +14,7 @@
 #include "ops/context.h"
 #include "quantize/calibration.h"
 #include "quantize/pair_statistics.h"
+#include "quantize/statistics.h"
 #include "quantize/token_class.h"
 
 namespace squint::quantize {
@@ -60,9 +61,10 @@ class Activations {
   // not paired.
   Activations sample(Context& cx, int64_t tokens) const;
 
-  // Runs a layer over all chunks and throws the result away: cx.observer sees the inputs of its
+  // Runs a layer over all chunks and throws the result away; `observer` sees the inputs of its
   // linear layers.
-  void observe(Context& cx, const qwen3_vl::DecoderBlock& block, const OnRows& on_rows) const;
+  void observe(Context& cx, const qwen3_vl::DecoderBlock& block, BlockObserver& observer,
+               const OnRows& on_rows) const;
   // Inputs of `role` in `block` on these rows beside those in `target` on what the unquantized
   // model makes of them, each token counted by its class: once for each of `pairs`. Only where
   // paired.

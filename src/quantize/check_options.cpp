@@ -15,6 +15,10 @@ bool has_feedback(const QuantizeOptions& options) {
   return options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
 }
 
+bool measures_tokens(const QuantizeOptions& options) {
+  return has_feedback(options) && !options.image_weight;
+}
+
 namespace {
 
 void check_fraction(std::string_view what, double value) {

@@ -5,30 +5,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/copies.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
-namespace {
-
-Tensor zeros(Backend& backend, const Shape& shape) {
-  Tensor host = Tensor::on_host(DType::f32, shape);
-  std::ranges::fill(host.span<float>(), 0.0f);
-  Tensor out(backend.allocate(host.bytes()), 0, DType::f32, shape);
-  backend.copy(host, out);
-  return out;
-}
-
-Tensor to_host(Context& cx, const Tensor& tensor) {
-  Tensor host = Tensor::on_host(tensor.dtype(), tensor.shape());
-  cx.backend.copy(tensor, host);
-  cx.backend.synchronize();
-  return host;
-}
-
-}  // namespace
-
 PairStatistics::PairStatistics(Backend& backend, int64_t in, const ClassWeights& weights)
-    : weights_(weights), moment_(zeros(backend, {in, in})), cross_(zeros(backend, {in, in})) {}
+    : weights_(weights),
+      moment_(zeros_on_device(backend, {in, in})),
+      cross_(zeros_on_device(backend, {in, in})) {}
 
 void PairStatistics::add(Context& cx, const Tensor& x, const Tensor& x_f,
                          std::span<const TokenClass> classes) {
@@ -52,8 +36,8 @@ void PairStatistics::add(Context& cx, const Tensor& x, const Tensor& x_f,
 void PairStatistics::finish(Context& cx, std::span<const float> smooth, std::string_view where) {
   // Where nothing counts, all moments are 0 and any rounding is as good as another.
   const double weight = total_ > 0 ? total_ : 1;
-  moment_ = to_host(cx, moment_);
-  cross_ = to_host(cx, cross_);
+  moment_ = copy_to_host(cx, moment_);
+  cross_ = copy_to_host(cx, cross_);
   const int64_t n = moment_.dim(0);
   const std::span<float> h = moment_.span<float>();
   const std::span<float> c = cross_.span<float>();
@@ -88,7 +72,7 @@ Tensor PairStatistics::times_cross(Context& cx, const Tensor& weight) const {
   const Tensor product = cx.scratch.tensor(weight.shape());
   cx.backend.copy(weight, on_device);
   ops::linear(cx, on_device, prepared_cross_, product);
-  return to_host(cx, product);
+  return copy_to_host(cx, product);
 }
 
 }  // namespace squint::quantize

@@ -20,6 +20,7 @@
 #include "quantize/journal.h"
 #include "quantize/mappings.h"
 #include "quantize/output.h"
+#include "quantize/phases.h"
 #include "quantize/quantize_plan.h"
 #include "quantize/recipe.h"
 #include "quantize/run_watch.h"
@@ -238,7 +239,7 @@ class Run {
             "v_proj → o_proj is left out, as llm-compressor does: their widths differ");
       }
     }
-    if (auto note = check_selection(options_, config_)) notes_.push_back(std::move(*note));
+    if (auto note = note_on_selection(options_, config_)) notes_.push_back(std::move(*note));
     for (const std::string& module : packed_tables(options_)) {
       notes_.push_back(fmt::format("{} gets {} bits: not every loader reads that (docs/recipes.md)",
                                    module, table_scheme(options_).bits));
@@ -315,7 +316,7 @@ class Run {
     }
     return std::make_unique<Activations>(
         cx_, rows_, processor_, weights_, config_,
-        [this](int64_t rows) { watch_.advance("images", rows); }, keep);
+        [this](int64_t rows) { watch_.advance(kVisionPhase, rows); }, keep);
   }
 
   std::vector<SensitivityReport> measure_layers() {
@@ -339,9 +340,7 @@ class Run {
       if (activations) {
         block.emplace(stored, config_.text, layer, cx_.backend);
         observer.emplace(cx_, *block);
-        cx_.observer = &*observer;
-        activations->observe(cx_, *block, on_rows);
-        cx_.observer = nullptr;
+        activations->observe(cx_, *block, *observer, on_rows);
         observer->finish(layer);
       }
       std::ranges::move(measure_sensitivity(cx_, stored, config_.text, layer, plan,
@@ -361,7 +360,7 @@ class Run {
     std::unique_ptr<Activations> activations;
     if (calibrated && report_.plan.resumed_layers < layers) {
       activations = make_activations(plan_.feedback.has_value());
-      watch_.book("images");
+      watch_.book(kVisionPhase);
       if (plan_.feedback) weigh_tokens(*activations);
     }
     for (int64_t layer = 0; layer < layers; ++layer) {
@@ -379,7 +378,7 @@ class Run {
                                 options_.output.string(), layer));
       }
       watch_.stop_if_asked();
-      watch_.book("scales and rounding");
+      watch_.book(kRoundingPhase);
       if (activations && layer + 1 < layers) advance(layer, *block, *activations);
       watch_.book("on to the next layer");
       advise_layer(layer, io::PageUse::done);
@@ -404,18 +403,21 @@ class Run {
                           .base = options_.model,
                           .quantized = folder,
                           .plain = schemes_},
-                         [this](int64_t rows) { watch_.advance("held-out rows", rows); });
-    watch_.book("held-out rows");
+                         [this](int64_t rows) { watch_.advance(kHeldOutPhase, rows); });
+    watch_.book(kHeldOutPhase);
   }
 
   void weigh_tokens(const Activations& activations) {
     token_weights_ = TokenWeights(config_.text.layers, {options_.image_weight.value_or(1), 1, 1});
-    if (options_.image_weight) return;
-    const auto on_rows = [&](int64_t) { watch_.stop_if_asked(); };
+    if (!measures_tokens(options_)) return;
+    const auto on_part = [&](int64_t done, int64_t total) {
+      watch_.report_outside(kGradientPhase, done, total);
+      watch_.stop_if_asked();
+    };
     const auto measured =
-        measure_token_weights(cx_, activations, weights_, config_, kGradientBytes, on_rows);
+        measure_token_weights(cx_, activations, weights_, config_, kGradientBytes, on_part);
     if (measured) token_weights_ = *measured;
-    watch_.book("which tokens matter");
+    watch_.book(kGradientPhase);
   }
 
   void advise_layer(int64_t layer, io::PageUse use) const {
@@ -433,9 +435,8 @@ class Run {
     }
     const DecoderBlock block(stored, config_.text, layer, cx_.backend);
     BlockObserver observer(cx_, block);
-    cx_.observer = &observer;
-    activations->observe(cx_, block, [&](int64_t rows) { watch_.advance(phase_of(layer), rows); });
-    cx_.observer = nullptr;
+    activations->observe(cx_, block, observer,
+                         [&](int64_t rows) { watch_.advance(phase_of(layer), rows); });
     observer.finish(layer);
     watch_.book("statistics");
     const PairedInputs inputs = [&](const DecoderBlock& current, LinearRole role,

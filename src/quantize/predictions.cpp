@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/quantile.h"
+#include "ops/copies.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
@@ -55,14 +56,6 @@ void add_tokens(Context& cx, std::span<const AnswerPlace> slice, const Tensor& e
 }
 
 }  // namespace
-
-Tensor on_host(Context& cx, const Tensor& tensor) {
-  if (tensor.device().kind == DeviceKind::cpu) return tensor;
-  const Tensor host = Tensor::on_host(tensor.dtype(), tensor.shape());
-  cx.backend.copy(tensor, host);
-  cx.backend.synchronize();
-  return host;
-}
 
 double kl_divergence(std::span<const float> base, std::span<const float> other) {
   const double base_sum = log_sum_exp(base);

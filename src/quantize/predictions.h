@@ -59,7 +59,4 @@ std::vector<std::vector<PredictedToken>> compare_predictions(
     Context& cx, std::span<const Conversation> rows, std::span<const AnswerPlace> places,
     const Predictor& base, std::span<const Predictor> others, const std::function<void()>& on_part);
 
-// On the host, wherever it was.
-Tensor on_host(Context& cx, const Tensor& tensor);
-
 }  // namespace squint::quantize

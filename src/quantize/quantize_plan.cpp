@@ -11,6 +11,7 @@
 
 #include "io/atomic_file.h"
 #include "quantize/check_options.h"
+#include "quantize/phases.h"
 #include "quantize/predictions.h"
 #include "quantize/statistics.h"
 #include "quantize/token_weights.h"
@@ -111,7 +112,7 @@ int64_t statistics_bytes(const PlanInputs& in, const Sizes& sizes) {
 // what its operators leave to each other, the head and some of its logits.
 int64_t gradient_bytes(const PlanInputs& in, const Sizes& sizes) {
   const qwen3_vl::TextConfig& c = in.config.text;
-  if (in.size.rows == 0 || !has_feedback(in.options) || in.options.image_weight) return 0;
+  if (in.size.rows == 0 || !measures_tokens(in.options)) return 0;
   const int64_t states =
       std::min(kGradientBytes, in.size.tokens * (c.layers + 2) * c.hidden * kFloat);
   const int64_t head = 2 * c.vocab * c.hidden + kLogitTokens * 2 * c.vocab * kFloat;
@@ -139,21 +140,26 @@ double gigabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e9; }
 
 void check_memory(const QuantizePlan& plan, const QuantizeOptions& options) {
   if (options.memory_bytes == 0 || plan.peak_bytes <= options.memory_bytes) return;
-  const std::pair<std::string_view, int64_t> parts[] = {
-      {"a layer and its inner values", plan.block_bytes},
-      {"statistics of its inputs", plan.statistics_bytes},
-      {"tokenizer and rows", plan.held_bytes}};
-  const auto& largest =
-      *std::ranges::max_element(parts, {}, [](const auto& p) { return p.second; });
+  std::string advice;
+  if (plan.peak_phase == kVisionPhase) {
+    advice = "smaller images need less (--max-pixels)";
+  } else if (plan.peak_phase == kGradientPhase) {
+    advice = "--image-weight does without";
+  } else if (plan.peak_phase == kHeldOutPhase) {
+    advice = "fewer of them need less, --held-out 0 none";
+  } else {
+    advice = fmt::format(
+        "a layer needs {:.2f}, statistics of its inputs {:.2f}, which fewer rows "
+        "do not make smaller{}",
+        gigabytes(plan.block_bytes), gigabytes(plan.statistics_bytes),
+        has_feedback(options) ? ", but methods without gptq do" : "");
+  }
   throw Error(ErrorCode::bad_input,
               fmt::format("memory: {:.2f} GB are allowed, the run needs about {:.2f} GB even with "
-                          "hidden states in a file: a layer {:.2f}, statistics {:.2f}, tokenizer "
-                          "and rows {:.2f}; most is for {}; fewer rows make neither a layer nor "
-                          "statistics smaller{}; allow {:.2f} GB",
+                          "hidden states in a file, {:.2f} of them for tokenizer and rows; most of "
+                          "all for \"{}\": {}; allow {:.2f} GB",
                           gigabytes(options.memory_bytes), gigabytes(plan.peak_bytes),
-                          gigabytes(plan.block_bytes), gigabytes(plan.statistics_bytes),
-                          gigabytes(plan.held_bytes), largest.first,
-                          has_feedback(options) ? ", methods without gptq do" : "",
+                          gigabytes(plan.held_bytes), plan.peak_phase, advice,
                           gigabytes(plan.peak_bytes + 10'000'000)));
 }
 
@@ -199,12 +205,15 @@ QuantizePlan make_plan(const PlanInputs& in) {
                     .block_bytes = block_bytes(in, sizes, packed),
                     .statistics_bytes = statistics_bytes(in, sizes),
                     .held_bytes = in.held_bytes};
+  using Moment = std::pair<int64_t, std::string_view>;
+  const auto [working, phase] = std::max(
+      {Moment(plan.block_bytes + plan.statistics_bytes, kRoundingPhase),
+       Moment(vision_bytes(in), kVisionPhase), Moment(gradient_bytes(in, sizes), kGradientPhase)});
   // The twelfth is what a heap loses between blocks of different sizes, as measured.
-  const int64_t working = std::max(
-      {plan.block_bytes + plan.statistics_bytes, vision_bytes(in), gradient_bytes(in, sizes)});
-  const auto peak = [&](int64_t activations) {
-    return in.held_bytes + activations + working + working / 12;
+  const auto peak = [&, bytes = working](int64_t activations) {
+    return in.held_bytes + activations + bytes + bytes / 12;
   };
+  plan.peak_phase = phase;
   plan.peak_bytes = peak(plan.activation_bytes);
   const bool left = size.rows > 0 && in.resumed_layers < c.layers;
   if (in.options.memory_bytes > 0 && plan.peak_bytes > in.options.memory_bytes && left) {
@@ -212,7 +221,11 @@ QuantizePlan make_plan(const PlanInputs& in) {
     plan.peak_bytes = peak(0);
   }
   // The result is measured when nothing of the above is left.
-  plan.peak_bytes = std::max(plan.peak_bytes, in.held_bytes + held_out_bytes(in, sizes));
+  const int64_t afterwards = in.held_bytes + held_out_bytes(in, sizes);
+  if (afterwards > plan.peak_bytes) {
+    plan.peak_bytes = afterwards;
+    plan.peak_phase = kHeldOutPhase;
+  }
   plan.output_bytes = in.checkpoint.tensor_bytes() - 2 * sizes.weights * c.layers + packed.all;
   for ([[maybe_unused]] const std::string& module : packed_tables(in.options)) {
     plan.output_bytes +=

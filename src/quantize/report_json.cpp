@@ -121,6 +121,7 @@ std::string QuantizePlan::to_json() const {
                       {"resumed_layers", resumed_layers},
                       {"memory",
                        {{"peak_bytes", peak_bytes},
+                        {"peak_phase", peak_phase},
                         {"activation_bytes", activation_bytes},
                         {"block_bytes", block_bytes},
                         {"statistics_bytes", statistics_bytes},

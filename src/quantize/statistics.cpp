@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "ops/copies.h"
+#include "squint/error.h"
 
 namespace squint::quantize {
 
@@ -19,25 +21,10 @@ LinearRole input_of(LinearRole role) {
   return role == LinearRole::up ? LinearRole::gate : role;
 }
 
-Tensor zeros(Backend& backend, const Shape& shape) {
-  Tensor host = Tensor::on_host(DType::f32, shape);
-  std::ranges::fill(host.span<float>(), 0.0f);
-  Tensor out(backend.allocate(host.bytes()), 0, DType::f32, shape);
-  backend.copy(host, out);
-  return out;
-}
-
-Tensor to_host(Context& cx, const Tensor& tensor) {
-  Tensor host = Tensor::on_host(tensor.dtype(), tensor.shape());
-  cx.backend.copy(tensor, host);
-  cx.backend.synchronize();
-  return host;
-}
-
 }  // namespace
 
 InputStatistics::InputStatistics(Backend& backend, int64_t in)
-    : abs_sum_(zeros(backend, {in})), moment_(zeros(backend, {in, in})) {}
+    : abs_sum_(zeros_on_device(backend, {in})), moment_(zeros_on_device(backend, {in, in})) {}
 
 void InputStatistics::add(Context& cx, const Tensor& x) {
   ops::add_abs_sum(cx, x, abs_sum_);
@@ -47,8 +34,8 @@ void InputStatistics::add(Context& cx, const Tensor& x) {
 
 void InputStatistics::finish(Context& cx, std::string_view where) {
   SQUINT_CHECK(tokens_ > 0);
-  abs_sum_ = to_host(cx, abs_sum_);
-  moment_ = to_host(cx, moment_);
+  abs_sum_ = copy_to_host(cx, abs_sum_);
+  moment_ = copy_to_host(cx, moment_);
   const int64_t n = moment_.dim(0);
   const std::span<float> h = moment_.span<float>();
   const auto count = static_cast<float>(tokens_);

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "base/random.h"
 #include "models/qwen3_vl/decoder_gradient.h"
+#include "ops/copies.h"
 #include "ops/ops.h"
+#include "quantize/predictions.h"
 
 namespace squint::quantize {
 
@@ -16,15 +17,6 @@ using qwen3_vl::DecoderBlockWeights;
 using qwen3_vl::LinearRole;
 
 namespace {
-
-// Logits of this many tokens are in memory at once.
-constexpr int64_t kLogitRows = 64;
-
-Tensor on_device(Context& cx, const Tensor& from) {
-  Tensor out(cx.backend.allocate(from.bytes()), 0, from.dtype(), from.shape());
-  cx.backend.copy(from, out);
-  return out;
-}
 
 // logits become random numbers v, a row for each, with E[v vᵀ] = diag(p) - p pᵀ, p being the
 // softmax of the row. That is the Fisher information of an answer drawn from p: v = dln
@@ -53,9 +45,7 @@ void draw(const Tensor& logits, Random& random) {
 class SquareSums {
  public:
   void add(Context& cx, LinearRole role, const Tensor& d_output, const Activations::Chunk& chunk) {
-    const Tensor host = Tensor::on_host(DType::f32, d_output.shape());
-    cx.backend.copy(d_output, host);
-    cx.backend.synchronize();
+    const Tensor host = on_host(cx, d_output);
     std::vector<double> sums(static_cast<size_t>(host.dim(0)));
     cx.backend.host_threads().parallel_for(host.dim(0), 8, [&](int64_t begin, int64_t end, int) {
       for (int64_t t = begin; t < end; ++t) {
@@ -76,8 +66,9 @@ class SquareSums {
   TokenWeights::Layer weights(const std::array<int64_t, kTokenClasses>& counts) const {
     TokenWeights::Layer out = sums_;
     for (ClassWeights& w : out) {
-      for (size_t c = 0; c < kTokenClasses; ++c)
+      for (size_t c = 0; c < kTokenClasses; ++c) {
         w[c] /= static_cast<double>(std::max<int64_t>(counts[c], 1));
+      }
       const double largest = std::ranges::max(w);
       for (double& x : w) x = largest > 0 ? std::max(x / largest, kLeastTokenWeight) : 1;
     }
@@ -92,9 +83,10 @@ class SquareSums {
 class GradientPass {
  public:
   GradientPass(Context& cx, Activations rows, const qwen3_vl::Weights& weights,
-               const qwen3_vl::Config& config, const OnRows& on_rows)
-      : cx_(cx), rows_(std::move(rows)), weights_(weights), config_(config), on_rows_(on_rows) {
+               const qwen3_vl::Config& config, const OnPart& on_part)
+      : cx_(cx), rows_(std::move(rows)), weights_(weights), config_(config), on_part_(on_part) {
     for (const Activations::Chunk& chunk : rows_.chunks()) {
+      total_ += 2 * config.text.layers * static_cast<int64_t>(chunk.rows.size());
       for (const Activations::Row& row : chunk.rows) {
         for (const TokenClass c : row.classes) ++counts_[static_cast<size_t>(c)];
       }
@@ -107,11 +99,11 @@ class GradientPass {
     for (int64_t layer = 0; layer < layers; ++layer) {
       auto& inputs = inputs_.emplace_back();
       for (const Activations::Chunk& chunk : rows_.chunks()) {
-        inputs.push_back(on_device(cx_, chunk.hidden));
+        inputs.push_back(copy_to_device(cx_, chunk.hidden));
       }
       const DecoderBlock block(DecoderBlockWeights::load(weights_, config_.text, layer),
                                config_.text, layer, cx_.backend);
-      rows_.advance(cx_, block, nullptr, layer, on_rows_);
+      rows_.advance(cx_, block, nullptr, layer, [this](int64_t rows) { report(rows); });
     }
     start_from_the_answers();
     TokenWeights out(layers, {1, 1, 1});
@@ -120,13 +112,13 @@ class GradientPass {
   }
 
  private:
+  void report(int64_t rows) { on_part_(done_ += rows, total_); }
+
   void start_from_the_answers() {
     const qwen3_vl::OutputHead head(weights_, config_, cx_.backend);
     Random random(0);
     for (const Activations::Chunk& chunk : rows_.chunks()) {
-      const Tensor zero = Tensor::on_host(DType::f32, chunk.hidden.shape());
-      std::ranges::fill(zero.span<float>(), 0.0f);
-      gradients_.push_back(on_device(cx_, zero));
+      gradients_.push_back(zeros_on_device(cx_.backend, chunk.hidden.shape()));
       std::vector<int64_t> answers;
       for (const Activations::Row& row : chunk.rows) {
         for (size_t i = 0; i < row.classes.size(); ++i) {
@@ -135,9 +127,9 @@ class GradientPass {
           }
         }
       }
-      for (size_t at = 0; at < answers.size(); at += kLogitRows) {
+      for (size_t at = 0; at < answers.size(); at += kLogitTokens) {
         const auto part = std::span(answers).subspan(
-            at, std::min(answers.size() - at, static_cast<size_t>(kLogitRows)));
+            at, std::min(answers.size() - at, static_cast<size_t>(kLogitTokens)));
         start(head, chunk.hidden, part, random, gradients_.back());
       }
     }
@@ -152,10 +144,7 @@ class GradientPass {
     for (int64_t i = 0; i < count; ++i) {
       cx_.backend.copy(hidden.rows(tokens[static_cast<size_t>(i)], 1), states.rows(i, 1));
     }
-    const Tensor logits = head.logits(cx_, states);
-    const Tensor d_logits = Tensor::on_host(DType::f32, logits.shape());
-    cx_.backend.copy(logits, d_logits);
-    cx_.backend.synchronize();
+    const Tensor d_logits = on_host(cx_, head.logits(cx_, states));
     draw(d_logits, random);
     qwen3_vl::head_gradient(cx_, weights_, config_, states, d_logits, d_states);
     for (int64_t i = 0; i < count; ++i) {
@@ -175,7 +164,7 @@ class GradientPass {
           cx_, s.rotary.cosine, s.rotary.sine, s.slices, inputs_[static_cast<size_t>(layer)][i],
           gradients_[i],
           [&](LinearRole role, const Tensor& d_output) { sums.add(cx_, role, d_output, chunk); });
-      on_rows_(static_cast<int64_t>(chunk.rows.size()));
+      report(static_cast<int64_t>(chunk.rows.size()));
     }
     inputs_.pop_back();
     out.of(layer) = sums.weights(counts_);
@@ -185,7 +174,9 @@ class GradientPass {
   Activations rows_;
   const qwen3_vl::Weights& weights_;
   const qwen3_vl::Config& config_;
-  const OnRows& on_rows_;
+  const OnPart& on_part_;
+  int64_t done_ = 0;  // rows through a layer, up or down
+  int64_t total_ = 0;
   std::array<int64_t, kTokenClasses> counts_{};
   std::vector<std::vector<Tensor>> inputs_;  // by layer and chunk
   std::vector<Tensor> gradients_;            // by chunk
@@ -201,10 +192,10 @@ TokenWeights::TokenWeights(int64_t layers, const ClassWeights& weights)
 std::optional<TokenWeights> measure_token_weights(Context& cx, const Activations& rows,
                                                   const qwen3_vl::Weights& weights,
                                                   const qwen3_vl::Config& config, int64_t bytes,
-                                                  const OnRows& on_rows) {
+                                                  const OnPart& on_part) {
   const int64_t per_token = (config.text.layers + 2) * config.text.hidden * 4;
   return GradientPass(cx, rows.sample(cx, std::max<int64_t>(1, bytes / per_token)), weights, config,
-                      on_rows)
+                      on_part)
       .run();
 }
 

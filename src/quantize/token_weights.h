@@ -9,6 +9,8 @@
 #pragma once
 
 #include <array>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "models/qwen3_vl/model.h"
@@ -35,12 +37,15 @@ class TokenWeights {
 // Of states, for the pass below.
 inline constexpr int64_t kGradientBytes = int64_t{128} << 20;
 
+// Called with how much of the pass is done; may throw to stop.
+using OnPart = std::function<void(int64_t done, int64_t total)>;
+
 // From a gradient pass of the unquantized model over as many of the rows as states of all layers
 // take `bytes`, each layer in memory once on the way up and once on the way down. The largest
 // weight of a linear layer is 1. Null where no row has an answer.
 std::optional<TokenWeights> measure_token_weights(Context& cx, const Activations& rows,
                                                   const qwen3_vl::Weights& weights,
                                                   const qwen3_vl::Config& config, int64_t bytes,
-                                                  const OnRows& on_rows);
+                                                  const OnPart& on_part);
 
 }  // namespace squint::quantize

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "quantize/check_options.h"
+#include "quantize/phases.h"
 #include "quantize/token_weights.h"
 
 namespace squint::quantize {
@@ -78,13 +79,13 @@ class Estimate {
           {"sensitivity", read + layers * sensitivity() + (calibrated ? images() : 0)});
     }
     if (calibrated) {
-      phases.push_back({"images", images()});
-      if (feedback_ && !in_.options.image_weight) {
-        phases.push_back({"which tokens matter", layers * gradient_pass()});
+      phases.push_back({kVisionPhase, images()});
+      if (measures_tokens(in_.options)) {
+        phases.push_back({kGradientPhase, layers * gradient_pass()});
       }
       phases.push_back({"statistics", read + left * statistics()});
     }
-    phases.push_back({"scales and rounding", (calibrated ? 0 : read) + left * rounding()});
+    phases.push_back({kRoundingPhase, (calibrated ? 0 : read) + left * rounding()});
     if (calibrated) {
       // Layers that are finished run once more too: the next one needs what they make of the rows.
       phases.push_back({"on to the next layer", (layers - 1) * next_layer()});
@@ -92,7 +93,7 @@ class Estimate {
     const auto bytes = static_cast<double>(in_.output_bytes);
     phases.push_back({"writing", 2 * bytes / in_.bytes_a_second});
     if (in_.held_out_tokens > 0) {
-      phases.push_back({"held-out rows", held_out()});
+      phases.push_back({kHeldOutPhase, held_out()});
     }
     phases.push_back({"hashing", bytes / r_.hash});
     return phases;

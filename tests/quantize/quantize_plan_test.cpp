@@ -82,6 +82,7 @@ TEST_F(Plan, StatesThatMemoryMayNotHoldGoToAFile) {
   EXPECT_GE(small.spilled_bytes, whole.activation_bytes);
   EXPECT_EQ(small.peak_bytes, whole.peak_bytes - whole.activation_bytes);
   EXPECT_EQ(small.disk_bytes, whole.disk_bytes + small.spilled_bytes);
+  EXPECT_EQ(small.peak_phase, "which tokens matter");
 }
 
 TEST_F(Plan, ALayerMustFitInAnyCase) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "squint/backend.h"
 #include "support/paths.h"
@@ -36,11 +37,18 @@ class TokenWeightsTest : public ::testing::Test {
     const auto nothing = [](int64_t) {};
     const Activations activations(cx, rows, processor, weights, config, nothing);
     layers_ = config.text.layers;
-    return measure_token_weights(cx, activations, weights, config, 1 << 20, nothing);
+    int64_t last = 0;
+    const auto on_part = [&](int64_t done, int64_t total) {
+      EXPECT_LT(std::exchange(last, done), done);
+      EXPECT_LE(done, total);
+      complete_ = done == total;
+    };
+    return measure_token_weights(cx, activations, weights, config, 1 << 20, on_part);
   }
 
   test::TempDir dir_;
   int64_t layers_ = 0;
+  bool complete_ = false;  // as reported
   const std::vector<std::string> rows_ = {
       R"({"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "what?"}]}, {"role": "assistant", "content": "some words"}]})",
       R"({"messages": [{"role": "user", "content": "what?"}, {"role": "assistant", "content": "others"}]})"};
@@ -49,6 +57,7 @@ class TokenWeightsTest : public ::testing::Test {
 TEST_F(TokenWeightsTest, InTheLastLayerOnlyAnswersMatterBehindAttention) {
   auto weights = measured(rows_);
   ASSERT_TRUE(weights);
+  EXPECT_TRUE(complete_);
   for (int64_t layer = 0; layer < layers_; ++layer) {
     for (const ClassWeights& w : weights->of(layer)) {
       EXPECT_EQ(*std::ranges::max_element(w), 1);
