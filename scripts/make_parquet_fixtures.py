@@ -5,6 +5,8 @@ One table, stored in every way that squint reads, and its rows as JSON.
 """
 import json
 import pathlib
+import struct
+import zlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +28,14 @@ SCHEMA = pa.schema([
     ("tags", pa.map_(pa.string(), pa.int32())),
     ("messages", pa.list_(message)),
 ])
+
+
+def png(rgb):
+    """An image of one pixel."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(b"\0" + bytes(rgb))) + chunk(b"IEND", b""))
 
 
 def messages(i):
@@ -93,6 +103,14 @@ def main():
         few = name in ("brotli", "split")
         pq.write_table(table.slice(0, 2).select(["id", "name"]) if few else table, ROOT / f"{name}.parquet",
                        row_group_size=12, write_statistics=False, store_schema=False, **options)
+    image = [{"bytes": png(rgb), "path": ""} for rgb in ((1, 2, 3), (4, 5, 6), (1, 2, 3))]
+    ocrbench = {"dataset": ["IIIT5K", "SROIE", "HME100k"],
+                "question": ["what is written in the image?", "total?", "formula?"],
+                "question_type": ["Regular Text Recognition", "Key Information Extraction",
+                                  "Handwritten Mathematical Expression Recognition"],
+                "answer": [["CENTRE"], ["164", "39"], ["y_2 = - 1\n"]], "image": image}
+    pq.write_table(pa.table(ocrbench), ROOT / "ocrbench.parquet", compression="snappy", row_group_size=2,
+                   write_statistics=False, store_schema=False)
     chats = [{"messages": [{"content": f"spell {w}", "role": "user"},
                            {"content": " ".join(w), "role": "assistant"}]}
              for w in ("one", "two", "three", "four", "five", "six")]

@@ -62,9 +62,10 @@ void add_compare(CLI::App& app, Outcome& outcome) {
       ->required()
       ->check(refuse_empty);
   command
-      ->add_option("--data", c.data,
-                   "folder with OCRBench.json or calibration.jsonl and the images, or one of these "
-                   "files")
+      ->add_option(
+          "--data", c.data,
+          "folder with OCRBench (.json, .tsv, .parquet) or calibration.jsonl, or one of these "
+          "files")
       ->required()
       ->check(refuse_empty);
   command->add_option("--first", c.first, "row to begin with, from 0")

@@ -58,7 +58,10 @@ void add_eval(CLI::App& app, Outcome& outcome) {
       "out/reader.jsonl\n\nInterrupted, the same command continues; finished rows are "
       "not asked again.");
   command->add_option("MODEL", e.model, "checkpoint folder")->required()->check(refuse_empty);
-  command->add_option("--data", e.data, "folder with OCRBench.json and the images")
+  command
+      ->add_option(
+          "--data", e.data,
+          "OCRBench: a .json with the images beside it, a .tsv, a .parquet, or a folder with one")
       ->required()
       ->check(refuse_empty);
   command->add_option("-o,--output", e.results, "results file, one JSON line per row")

@@ -22,7 +22,7 @@ struct EvaluateProgress {
 
 struct EvaluateOptions {
   std::filesystem::path model;
-  std::filesystem::path data;     // a folder with OCRBench.json
+  std::filesystem::path data;     // a file or a folder, as eval/ocrbench.h finds it
   std::filesystem::path results;  // results.jsonl; continued where it exists
   int64_t limit = 0;              // the first rows only; 0: all
   int64_t max_tokens = 256;

@@ -38,7 +38,7 @@ Conversation conversation_of(const eval::Sample& sample) {
   user.role = "user";
   user.content = {{.kind = Kind::image}, {.kind = Kind::text, .text = sample.question}};
   return {.messages = {std::move(user)},
-          .images = {{.path = sample.image}},
+          .images = {{.path = sample.image.path, .read = sample.image.bytes}},
           .where = fmt::format("row {}", sample.index),
           .answer = sample.answers.front() + "<|im_end|>"};
 }

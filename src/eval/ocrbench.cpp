@@ -3,21 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <initializer_list>
-#include <map>
-#include <nlohmann/json.hpp>
-#include <optional>
 
-#include "base/json.h"
+#include "eval/ocrbench_containers.h"
 #include "eval/utf8.h"
-#include "io/mapped_file.h"
 #include "squint/error.h"
 
 namespace squint::eval {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
+constexpr std::string_view kJsonName = "OCRBench.json";
+constexpr std::string_view kTsvName = "OCRBench.tsv";
 
 constexpr std::array<QuestionType, 10> kTypes = {{
     {"Regular Text Recognition", "Text Recognition", 50},
@@ -36,145 +32,50 @@ constexpr std::array<std::string_view, 5> kGroups = {"Text Recognition", "Scene 
                                                      "Doc-oriented VQA",
                                                      "Key Information Extraction", kFormulaType};
 
-using Keys = std::initializer_list<std::string_view>;
+}  // namespace
 
-// The value under whichever of the keys the row has.
-const Json& member_of(const Json& row, Keys keys, std::string_view where) {
-  for (const std::string_view key : keys) {
-    if (row.is_object() && row.contains(key)) return row[std::string(key)];
-  }
-  return member(row, *keys.begin(), where);
+std::string_view name(Container container) {
+  return container == Container::json ? "json" : container == Container::tsv ? "tsv" : "parquet";
 }
 
-std::string text_of(const Json& row, Keys keys, std::string_view where) {
-  const Json& value = member_of(row, keys, where);
-  if (!value.is_string()) {
-    throw Error(ErrorCode::bad_input, fmt::format("{}: \"{}\" should be a string, but is {}", where,
-                                                  *keys.begin(), value.type_name()));
+DataFiles find_data(const fs::path& source) {
+  std::error_code unknown;  // Reading the file says what is wrong with it.
+  if (!fs::is_directory(source, unknown)) {
+    if (source.extension() == ".tsv") return {Container::tsv, {source}};
+    if (source.extension() == ".parquet") return {Container::parquet, {source}};
+    return {Container::json, {source.extension() == ".json" ? source : source / kJsonName}};
   }
-  return value.get<std::string>();
-}
-
-std::vector<std::string> answers_of(const Json& row, std::string_view where) {
-  const Json& value = member_of(row, {"answers", "answer"}, where);
-  std::vector<std::string> answers;
-  if (value.is_string()) answers.push_back(value.get<std::string>());
-  if (value.is_array()) {
-    for (const Json& answer : value) {
-      if (answer.is_string()) answers.push_back(answer.get<std::string>());
+  if (fs::exists(source / kJsonName, unknown)) return {Container::json, {source / kJsonName}};
+  if (fs::exists(source / kTsvName, unknown)) return {Container::tsv, {source / kTsvName}};
+  // As the hub has it: data/test-00000-of-00001.parquet.
+  for (const fs::path& folder : {source, source / "data"}) {
+    DataFiles found{Container::parquet, {}};
+    for (const auto& entry : fs::directory_iterator(folder, unknown)) {
+      if (entry.path().extension() == ".parquet") found.files.push_back(entry.path());
     }
+    std::ranges::sort(found.files);
+    if (!found.files.empty()) return found;
   }
-  if (answers.empty() || (value.is_array() && answers.size() != value.size())) {
-    throw Error(
-        ErrorCode::bad_input,
-        fmt::format("{}: \"answers\" should be a string or a list of at least one, but is {}",
-                    where, clip(one_line(value.dump(-1, ' ', true)), 60)));
+  throw Error(
+      ErrorCode::io,
+      fmt::format("{}: expected {}, {} or Parquet files (also in data/), found none of them",
+                  source.string(), kJsonName, kTsvName));
+}
+
+std::vector<Sample> load_ocrbench(const fs::path& source) {
+  const DataFiles data = find_data(source);
+  if (data.container == Container::json) return load_json(data.files[0]);
+  if (data.container == Container::tsv) return load_tsv(data.files[0]);
+  return load_parquet(data.files);
+}
+
+void expect_answers(std::span<const std::string> answers, std::string_view where) {
+  if (answers.empty()) {
+    throw Error(ErrorCode::bad_input, fmt::format("{}: there is no answer", where));
   }
-  // A blank answer is contained in every output: such a row would always score.
   if (std::ranges::any_of(answers, [](const auto& answer) { return strip(answer).empty(); })) {
     throw Error(ErrorCode::bad_input, fmt::format("{}: \"answers\" holds a blank answer", where));
   }
-  return answers;
-}
-
-std::string ascii_lower(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return text;
-}
-
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
-class ImageFinder {
- public:
-  explicit ImageFinder(const fs::path& folder)
-      : roots_{folder, folder / "images", folder / "OCRBench_Images"} {}
-
-  // `name` is a relative path without "..".
-  fs::path find(const fs::path& name, std::string_view where) {
-    for (const fs::path& root : roots_) {
-      if (is_file(root / name)) return root / name;
-    }
-    for (const fs::path& root : roots_) {
-      const auto& folders = folders_of(root);
-      const auto found = folders.find(ascii_lower(name.begin()->string()));
-      if (found == folders.end()) continue;
-      fs::path path = root / found->second;
-      for (auto part = std::next(name.begin()); part != name.end(); ++part) path /= *part;
-      if (is_file(path)) return path;
-    }
-    throw Error(
-        ErrorCode::io,
-        fmt::format("{}: no image \"{}\" below {}, its images/ or OCRBench_Images/; are the "
-                    "images, a download of their own, missing?",
-                    where, name.string(), roots_[0].string()));
-  }
-
- private:
-  // Folders below `root` by their lower-case names; of two alike the alphabetically first.
-  const std::map<std::string, std::string>& folders_of(const fs::path& root) {
-    const auto [at, is_new] = folders_.try_emplace(root);
-    if (!is_new) return at->second;
-    std::vector<std::string> names;
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(root, ignored)) {
-      if (entry.is_directory(ignored)) names.push_back(entry.path().filename().string());
-    }
-    std::ranges::sort(names);
-    for (const std::string& name : names) at->second.try_emplace(ascii_lower(name), name);
-    return at->second;
-  }
-
-  std::array<fs::path, 3> roots_;
-  std::map<fs::path, std::map<std::string, std::string>> folders_;
-};
-
-// Data comes from strangers: an image must not be looked for outside of its folder.
-fs::path safe_image_path(const std::string& text, std::string_view where) {
-  fs::path path(text);
-  const bool leaves = std::ranges::find(path, fs::path("..")) != path.end();
-  if (text.empty() || path.is_absolute() || leaves || text.find('\0') != std::string::npos) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: \"image_path\" should be a path inside the data's folder, but is "
-                            "\"{}\"",
-                            where, one_line(text)));
-  }
-  return path;
-}
-
-Sample sample_of(const Json& row, int64_t index, const std::string& where, ImageFinder& images) {
-  Sample sample;
-  sample.index = index;
-  if (row.is_object() && row.contains("id")) sample.source_id = int_member(row, "id", where);
-  sample.dataset = text_of(row, {"dataset_name", "dataset"}, where);
-  sample.type = text_of(row, {"type", "question_type", "category"}, where);
-  sample.question = text_of(row, {"question"}, where);
-  sample.answers = answers_of(row, where);
-  sample.image_key = text_of(row, {"image_path"}, where);
-  sample.image = images.find(safe_image_path(sample.image_key, where), where);
-  return sample;
-}
-
-}  // namespace
-
-std::vector<Sample> load_ocrbench(const fs::path& source) {
-  const fs::path file = source.extension() == ".json" ? source : source / "OCRBench.json";
-  const Json rows = parse_json(io::read_file(file, kMaxFileBytes), file.string());
-  if (!rows.is_array() || rows.empty()) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{}: expected a list of rows, found {}", file.string(),
-                            rows.is_array() ? "an empty one" : rows.type_name()));
-  }
-  ImageFinder images(file.parent_path().empty() ? fs::path(".") : file.parent_path());
-  std::vector<Sample> samples;
-  for (const Json& row : rows) {
-    const auto index = static_cast<int64_t>(samples.size());
-    samples.push_back(
-        sample_of(row, index, fmt::format("{} row {}", file.string(), index), images));
-  }
-  return samples;
 }
 
 std::span<const QuestionType> question_types() { return kTypes; }

@@ -40,7 +40,7 @@ Json header_of(const EvaluateOptions& options, const Engine& engine, Backend& ba
   return {{"settings",
            {{"benchmark", "ocrbench"},
             {"prompt", "{question}"},
-            {"image_source", "json"},
+            {"image_source", eval::name(eval::find_data(options.data).container)},
             {"pixels", "model"},
             {"alpha", "drop"},
             {"apply_orientation", true},
@@ -79,7 +79,9 @@ EvaluateSummary evaluate_ocrbench(const EvaluateOptions& options, Backend& backe
   const Json header = header_of(options, engine, backend);
   const auto answer = [&](const eval::Sample& sample) {
     Request request;
-    request.turns = {{.text = sample.question, .images = {{.path = sample.image}}}};
+    const eval::SampleImage& image = sample.image;
+    request.turns = {{.text = sample.question,
+                      .images = {{.path = image.path, .bytes = image.bytes ? image.bytes() : ""}}}};
     request.max_tokens = options.max_tokens;
     request.sampling = {.temperature = 0};
     return answer_of(engine.generate(request, {}, options.stop));

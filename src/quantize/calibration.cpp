@@ -183,6 +183,7 @@ std::vector<Conversation> load_calibration(const QuantizeOptions& options,
 
 std::string encoded(const RowImage& image) {
   if (image.joined != nullptr) return encoded(*image.joined);
+  if (image.read) return image.read();
   return image.bytes != nullptr ? *image.bytes : io::read_file(image.path, kMaxImageBytes);
 }
 

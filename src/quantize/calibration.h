@@ -34,6 +34,7 @@ struct RowImage {
   std::filesystem::path path;
   std::shared_ptr<const std::string> bytes = nullptr;
   std::shared_ptr<const JoinedImage> joined = nullptr;  // instead of either: made when it is needed
+  std::function<std::string()> read = {};               // the same, out of a container
 };
 
 struct Conversation {

@@ -59,7 +59,7 @@ TEST_F(OcrBench, ReadsARow) {
   EXPECT_EQ(samples[0].type, "Regular Text Recognition");
   EXPECT_EQ(samples[0].question, "what?");
   EXPECT_EQ(samples[0].answers, std::vector<std::string>{"CENTRE"});
-  EXPECT_EQ(samples[0].image, folder_.path() / "images/IIIT5K/a.png");
+  EXPECT_EQ(samples[0].image.path, folder_.path() / "images/IIIT5K/a.png");
   EXPECT_EQ(samples[0].image_key, "IIIT5K/a.png");
 }
 
@@ -81,12 +81,13 @@ TEST_F(OcrBench, TakesTheFileItself) {
 
 TEST_F(OcrBench, FindsImagesWhereTheyMayBe) {
   put("HME100K/1.jpg");
-  EXPECT_EQ(load(with("IIIT5K/a.png", "HME100k/1.jpg"))[0].image, folder_.path() / "HME100K/1.jpg");
+  EXPECT_EQ(load(with("IIIT5K/a.png", "HME100k/1.jpg"))[0].image.path,
+            folder_.path() / "HME100K/1.jpg");
   put("OCRBench_Images/ct80/x/1.jpg");
-  EXPECT_EQ(load(with("IIIT5K/a.png", "CT80/x/1.jpg"))[0].image,
+  EXPECT_EQ(load(with("IIIT5K/a.png", "CT80/x/1.jpg"))[0].image.path,
             folder_.path() / "OCRBench_Images/ct80/x/1.jpg");
   put("IIIT5K/a.png");  // The spelling as it stands comes first, next to the file before below.
-  EXPECT_EQ(load(with("q", "q"))[0].image, folder_.path() / "IIIT5K/a.png");
+  EXPECT_EQ(load(with("q", "q"))[0].image.path, folder_.path() / "IIIT5K/a.png");
 }
 
 TEST_F(OcrBench, SaysWhichImageIsMissing) {
