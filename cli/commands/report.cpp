@@ -16,12 +16,23 @@ struct Options {
   bool json = false;
   ReportOptions report;
   int64_t rows = 10;
+  std::string html, markdown, csv;  // files to write
+  std::string data;
 };
+
+void write_file(const std::string& path, const std::string& text) {
+  if (path.empty()) return;
+  write_report(path, text);
+  fmt::print(stderr, "wrote {}\n", path);
+}
 
 void run(const Options& options, Outcome& outcome) {
   const EvaluationReport report =
       options.other.empty() ? report_results(options.results)
                             : compare_results(options.results, options.other, options.report);
+  if (!options.html.empty()) write_file(options.html, report.to_html(options.data));
+  if (!options.markdown.empty()) write_file(options.markdown, report.to_markdown());
+  if (!options.csv.empty()) write_file(options.csv, report.to_csv());
   if (options.json) {
     fmt::print("{}\n", report.to_json());
   } else {
@@ -46,6 +57,14 @@ void add_report(CLI::App& app, Outcome& outcome) {
   command->add_option("OTHER", options->other, "a second one, compared with the first")
       ->check(refuse_empty);
   command->add_flag("--json", options->json, "for machines");
+  command->add_option("--html", options->html, "write a page, one file that loads nothing, there")
+      ->check(refuse_empty);
+  command->add_option("--data", options->data, "the benchmark: the page shows its pictures")
+      ->check(refuse_empty);
+  command->add_option("--markdown", options->markdown, "write a report in Markdown there")
+      ->check(refuse_empty);
+  command->add_option("--csv", options->csv, "write all rows as a table there")
+      ->check(refuse_empty);
   command->add_option("--margin", options->report.margin, "points of 1000 that OTHER may lose")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

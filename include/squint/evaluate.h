@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace squint {
 
@@ -37,6 +38,12 @@ class EvaluationReport {
   std::string to_json() const;
   // For a terminal, UTF-8, no line wider than style.width.
   std::string to_text(const ReportStyle& style = {}) const;
+  // A page, one file that loads nothing: tables, and every row that was missed or flipped. With
+  // `data`, the benchmark as squint/ocrbench.h takes it, rows have their pictures. Throws what
+  // reading that throws.
+  std::string to_html(const std::filesystem::path& data = {}) const;
+  std::string to_markdown() const;
+  std::string to_csv() const;  // RFC 4180, a line per row
   // Of a comparison: one JSON object per line for every row whose verdict changed, regressions
   // first.
   std::string changes_jsonl() const;
@@ -49,6 +56,9 @@ class EvaluationReport {
  private:
   std::shared_ptr<const eval::ReportData> data_;
 };
+
+// A report's text in a file, whole or not at all. Throws Error(io).
+void write_report(const std::filesystem::path& file, std::string_view text);
 
 // Throws Error(bad_input) for a file that holds no evaluation run, Error(io) for one that cannot be
 // read.

@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "base/check.h"
+#include "eval/ocrbench.h"
 #include "eval/results.h"
+#include "io/atomic_file.h"
 
 namespace squint {
 namespace {
@@ -32,12 +34,25 @@ std::string EvaluationReport::to_text(const ReportStyle& style) const {
   return eval::report_text(*data_, style);
 }
 
+std::string EvaluationReport::to_html(const std::filesystem::path& data) const {
+  return eval::report_html(*data_,
+                           data.empty() ? std::vector<eval::Sample>() : eval::load_ocrbench(data));
+}
+
+std::string EvaluationReport::to_markdown() const { return eval::report_markdown(*data_); }
+
+std::string EvaluationReport::to_csv() const { return eval::report_csv(*data_); }
+
 std::string EvaluationReport::changes_jsonl() const { return eval::changes_jsonl(*data_); }
 
 bool EvaluationReport::is_comparison() const { return data_->comparison.has_value(); }
 
 bool EvaluationReport::passed() const {
   return !data_->comparison || data_->comparison->non_inferior;
+}
+
+void write_report(const std::filesystem::path& file, std::string_view text) {
+  io::write_file_atomically(file, text);
 }
 
 EvaluationReport report_results(const std::filesystem::path& results) {

@@ -33,6 +33,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "eval/comparison.h"
@@ -52,6 +53,11 @@ std::optional<double> size_ratio(const ReportData& data);
 
 std::string report_json(const ReportData& data);
 std::string changes_jsonl(const ReportData& data);
+// One page, UTF-8, that loads nothing. Rows of `samples`, by index, lend it their pictures.
+std::string report_html(const ReportData& data, std::span<const Sample> samples);
+std::string report_markdown(const ReportData& data);
+// RFC 4180, all rows; of a comparison those that both runs have.
+std::string report_csv(const ReportData& data);
 std::string report_text(const ReportData& data, const ReportStyle& style);
 
 }  // namespace squint::eval

@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "eval/ocrbench.h"
 #include "eval/report.h"
+#include "eval/report_words.h"
 #include "eval/table.h"
 #include "eval/utf8.h"
 
@@ -16,48 +15,8 @@ namespace {
 constexpr int kLabelWidth = 12;  // of "  expected  "
 constexpr int kLeastWidth = 72;  // what the widest table needs
 
-std::string bytes_text(int64_t bytes) {
-  const auto size = static_cast<double>(bytes);
-  if (bytes >= 1'000'000'000) return fmt::format("{:.2f} GB", size / 1e9);
-  if (bytes >= 1'000'000) return fmt::format("{:.1f} MB", size / 1e6);
-  return fmt::format("{:.1f} kB", size / 1e3);
-}
-
-// A share as percent without its sign; "-" where there is none.
-std::string percent_text(const std::optional<double>& share) {
-  return share ? fmt::format("{:.1f}", *share * 100) : "-";
-}
-
-std::string number_text(const std::optional<double>& value) {
-  return value ? fmt::format("{:.1f}", *value) : "-";
-}
-
-std::string p_text(double p) { return p < 0.0001 ? "<0.0001" : fmt::format("{:.4f}", p); }
-
-// "+0" and "-0.0" say nothing that "0" does not.
-std::string signed_text(int64_t value) { return value == 0 ? "0" : fmt::format("{:+}", value); }
-
-std::string signed_percent(double share) {
-  const std::string text = fmt::format("{:+.1f}", share * 100);
-  return text == "+0.0" || text == "-0.0" ? "0.0" : text;
-}
-
-std::string interval_text(const Interval& interval) {
-  return fmt::format("{:.1f} to {:.1f}", interval.low * 100, interval.high * 100);
-}
-
-std::string signed_interval(const Interval& interval) {
-  return fmt::format("{} to {}", signed_percent(interval.low), signed_percent(interval.high));
-}
-
 Paint change_paint(int64_t difference) {
   return difference < 0 ? Paint::red : difference > 0 ? Paint::green : Paint::plain;
-}
-
-std::string joined(const std::vector<std::string>& texts) {
-  std::string out;
-  for (const std::string& text : texts) out += (out.empty() ? "" : " | ") + text;
-  return out;
 }
 
 class TextReport {
@@ -124,12 +83,9 @@ void TextReport::single() {
   if (!run.model_name.empty()) field("model", run.model_name);
   if (run.model_bytes) field("size", bytes_text(*run.model_bytes));
   field("results", run.path);
-  const Json header = parse_json(run.file.header, run.path);
   std::string settings;
-  const Json members = header.value("settings", Json::object());
-  for (const auto& [key, value] : members.items()) {
-    settings += fmt::format("{}{}={}", settings.empty() ? "" : ", ", key,
-                            value.is_string() ? value.get<std::string>() : value.dump());
+  for (const std::string& setting : settings_of(run)) {
+    settings += (settings.empty() ? "" : ", ") + setting;
   }
   if (!settings.empty()) {
     out_ += label("settings") + wrapped(one_line(settings), width_, kLabelWidth);
@@ -340,8 +296,8 @@ void TextReport::changes(const char* title, const std::vector<Change>& changes) 
                      one_line(a.type)));
     field("question", a.question);
     field("expected", joined(a.answers));
-    field("A", a.finish_reason == "error" ? "error: " + a.error : a.prediction_scored);
-    field("B", b.finish_reason == "error" ? "error: " + b.error : b.prediction_scored);
+    field("A", output_of(a));
+    field("B", output_of(b));
   }
   if (shown < changes.size()) {
     line(fmt::format("... and {} more", changes.size() - shown), Paint::dim);

@@ -19,6 +19,21 @@ struct FreeContext {
 
 }  // namespace
 
+std::string encode_base64(std::string_view bytes) {
+  static_assert(kPart % 3 == 1);  // parts must be of whole groups
+  constexpr size_t kGroups = kPart - 1;
+  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');  // OpenSSL writes a zero behind its text
+  size_t filled = 0;
+  for (size_t first = 0; first < bytes.size(); first += kGroups) {
+    const std::string_view part = bytes.substr(first, kGroups);
+    filled += static_cast<size_t>(EVP_EncodeBlock(
+        reinterpret_cast<unsigned char*>(out.data() + filled),
+        reinterpret_cast<const unsigned char*>(part.data()), static_cast<int>(part.size())));
+  }
+  out.resize(filled);
+  return out;
+}
+
 std::string decode_base64(std::string_view text, std::string_view where) {
   const std::unique_ptr<EVP_ENCODE_CTX, FreeContext> context(EVP_ENCODE_CTX_new());
   if (context == nullptr) throw Error(ErrorCode::out_of_memory, "no memory to decode base64");

@@ -6,6 +6,7 @@
 
 namespace squint::io {
 
+std::string encode_base64(std::string_view bytes);  // on one line
 // Throws Error(bad_input), naming `where`, for anything else.
 std::string decode_base64(std::string_view text, std::string_view where);
 

@@ -11,6 +11,7 @@
 #include "eval/utf8.h"
 #include "squint/error.h"
 #include "squint/evaluate.h"
+#include "support/json.h"
 #include "support/paths.h"
 
 namespace squint::eval {
@@ -100,7 +101,7 @@ class Report : public ::testing::Test {
   Json settings_ = {{"settings", {{"prompt", "raw"}, {"max_new_tokens", 256}}}};
 };
 
-Json parsed(const EvaluationReport& report) { return Json::parse(report.to_json()); }
+Json parsed(const EvaluationReport& report) { return test::json_of(report.to_json()); }
 
 void expect_snapshot(const std::string& text, const char* name) {
   const fs::path path = test::repo_dir() / "tests/data/eval" / name;
@@ -220,6 +221,84 @@ TEST_F(Report, JsonOfAComparison) {
   // Images 12 and 13 lose one row of two each: however they are drawn, half is lost.
   EXPECT_EQ(c["groups"][1]["low"], -0.5);
   EXPECT_EQ(c["groups"][1]["high"], -0.5);
+}
+
+size_t count(std::string_view text, std::string_view part) {
+  size_t n = 0;
+  for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++n;
+  return n;
+}
+
+TEST_F(Report, PageOfAComparison) {
+  const std::string page = compare_results(a(), b()).to_html();
+  EXPECT_TRUE(page.starts_with("<!doctype html>"));
+  EXPECT_TRUE(page.ends_with("</html>\n"));
+  // Two were lost and one was gained; four more were missed by both.
+  EXPECT_EQ(count(page, "<article class=\"case\" data-is=\"lost\""), 2u);
+  EXPECT_EQ(count(page, "<article class=\"case\" data-is=\"gained\""), 1u);
+  EXPECT_EQ(count(page, "<article class=\"case\" data-is=\"missed\""), 4u);
+  EXPECT_EQ(count(page, "<img"), 0u);
+  EXPECT_EQ(page.find("http"), std::string::npos);  // It loads nothing.
+  EXPECT_EQ(page.find('\x1b'), std::string::npos);
+}
+
+TEST_F(Report, PageOfOneRunWithItsPictures) {
+  std::vector<Sample> samples = forty_rows();
+  fs::create_directories(folder_.path() / "images");
+  fs::copy_file(test::repo_dir() / "tests/data/images/rgb.png", folder_.path() / "images/3.png");
+  test::write_text(folder_.path() / "images/11.png", "damaged");
+  Json rows = Json::array();
+  for (const Sample& s : samples) {
+    const std::string image = s.index == 11 ? "11.png" : "3.png";
+    rows.push_back({{"dataset", s.dataset},
+                    {"type", s.type},
+                    {"question", s.question},
+                    {"answers", s.answers},
+                    {"image_path", image}});
+  }
+  test::write_text(folder_.path() / "OCRBench.json", rows.dump());
+  const std::string page = report_results(a()).to_html(folder_.path());
+  EXPECT_EQ(count(page, "<article class=\"case\""), 5u);
+  EXPECT_EQ(count(page, "src=\"data:image/png;base64,"), 4u);
+}
+
+TEST_F(Report, NothingOfARunIsMarkup) {
+  std::vector<Sample> samples = forty_rows();
+  samples[0].question = "<script>alert('q')</script> | [a](b)";
+  samples[0].type = "T\"><b>";
+  const fs::path path = run(
+      "<i>m</i>", [](const Sample&) { return plain("</dd><img src=x>"); }, 35'000'000, samples);
+  const EvaluationReport report = report_results(path);
+  const std::string page = report.to_html();
+  EXPECT_EQ(page.find("alert('q')</script>"), std::string::npos);
+  EXPECT_EQ(page.find("<img"), std::string::npos);
+  EXPECT_EQ(page.find("T\"><b>"), std::string::npos);
+  EXPECT_EQ(page.find("<i>m"), std::string::npos);
+  const std::string markdown = report.to_markdown();
+  EXPECT_EQ(markdown.find("<script"), markdown.find("\\<script") + 1);
+  EXPECT_NE(markdown.find("\\| \\[a\\](b)"), std::string::npos);
+}
+
+TEST_F(Report, MarkdownOfBoth) {
+  const std::string one = report_results(a()).to_markdown();
+  EXPECT_TRUE(one.starts_with("# OCRBench: tiny\n"));
+  EXPECT_NE(one.find("| **All** | 35 | 40 |"), std::string::npos) << one;
+  EXPECT_NE(one.find("| 8 | error |"), std::string::npos) << one;
+  const std::string two = compare_results(a(), b()).to_markdown();
+  EXPECT_TRUE(two.starts_with("# OCRBench: tiny-awq beside tiny\n"));
+  EXPECT_NE(two.find("| **All** | 40 | 35 | 34 | -1 | 2 | 1 |"), std::string::npos) << two;
+  EXPECT_NE(two.find("| 25 | lost |"), std::string::npos) << two;
+}
+
+TEST_F(Report, TableForSpreadsheets) {
+  const std::string one = report_results(a()).to_csv();
+  EXPECT_EQ(count(one, "\r\n"), 41u);
+  EXPECT_NE(one.find("20,\"First\",\"Scene Text-centric VQA\""), std::string::npos) << one;
+  const std::string two = compare_results(a(), b()).to_csv();
+  EXPECT_NE(two.find("25,"), std::string::npos);
+  const fs::path path = run(
+      "formula", [](const Sample&) { return plain("=1+\"2\""); }, 1);
+  EXPECT_NE(report_results(path).to_csv().find("\"'=1+\"\"2\"\"\""), std::string::npos);
 }
 
 TEST_F(Report, ChangesAsLines) {

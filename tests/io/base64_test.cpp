@@ -16,6 +16,18 @@ TEST(Base64, Rfc4648) {
   EXPECT_EQ(decode_base64("/+8A", "x"), std::string("\xff\xef\0", 3));
 }
 
+TEST(Base64, ThereAndBack) {
+  std::string bytes;
+  for (int i = 0; i < 3'000'000; ++i) bytes += static_cast<char>(i * i % 251);
+  EXPECT_EQ(encode_base64("fo"), "Zm8=");
+  EXPECT_EQ(encode_base64(""), "");
+  for (const size_t size :
+       {size_t{3'000'000}, size_t{2'999'999}, size_t{1'048'575}, size_t{1'048'576}}) {
+    const std::string part = bytes.substr(0, size);
+    EXPECT_EQ(decode_base64(encode_base64(part), "x"), part);
+  }
+}
+
 TEST(Base64, LongerThanAPart) {
   std::string text;
   std::string expected;
