@@ -33,6 +33,7 @@ int run(int argc, char** argv) {
   add_eval(app, outcome);
   add_compare(app, outcome);
   add_report(app, outcome);
+  add_doctor(app, outcome);
   return run_program(app, outcome, argc, argv);
 }
 
