@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "eval/ocrbench_containers.h"
 #include "eval/utf8.h"

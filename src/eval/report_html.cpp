@@ -176,8 +176,7 @@ class Page {
         "<p class=\"verdict\"><b>{}</b>: {} of {} rows; {}</p>\n<div class=\"tiles\">\n",
         escaped(name_of(b)), escaped(name_of(data_.a)), c.total.n, to_string(c.verdict),
         signed_text(c.total.c - c.total.b), c.total.n,
-        fmt::format(c.non_inferior ? "passed, as B may lose {:g} points of 1000"
-                                   : "not passed: B may lose {:g} points of 1000",
+        fmt::format("{}: B may lose {:g} points of 1000", c.non_inferior ? "passed" : "not passed",
                     c.options.margin));
     out += score_tile("A", data_.a) + score_tile("B", b);
     out += tile("B - A", signed_percent(c.total.difference()) + " %",
