@@ -2,6 +2,8 @@
 // seconds a file, under sanitizers ten.
 #pragma once
 
+#include <nlohmann/json.hpp>
+
 #include "base/json.h"
 
 namespace squint::test {
