@@ -107,9 +107,17 @@ void check_options(const QuantizeOptions& options) {
   }
   const fs::path& out = options.output;
   if (!io::is_vacant(out)) {
-    throw Error(ErrorCode::bad_input, fmt::format("{}: exists and is not empty; choose another "
-                                                  "output folder or remove it",
-                                                  out.string()));
+    const fs::path journal = fs::path(out).concat(".journal");
+    std::error_code unknown;
+    throw Error(
+        ErrorCode::bad_input,
+        fmt::format("{}: exists and is not empty; choose another output folder or remove it{}",
+                    out.string(),
+                    fs::is_directory(journal, unknown)
+                        ? fmt::format("; {} is what a run left that was killed just when it "
+                                      "had finished, and may be removed too",
+                                      journal.string())
+                        : ""));
   }
 }
 
