@@ -261,7 +261,9 @@ class BlockQuantizer {
   std::vector<std::pair<LinearRole, QuantizedWeight>> rounded_with_feedback(
       const std::vector<LinearRole>& roles, const PairStatistics& pair) {
     const FeedbackPlan& feedback = *plan_.feedback;
-    AdaptiveRounding how = adaptive_rounding(pair.hessian(), feedback.dampening, feedback.rounds);
+    const LongWork work(cx_.backend.host_threads(), plan_.on_candidate);
+    AdaptiveRounding how =
+        adaptive_rounding(pair.hessian(), feedback.dampening, feedback.rounds, work);
     how.search = plan_.weighted_ranges || plan_.observer == Observer::mse;
     if (!plan_.weighted_ranges) std::ranges::fill(how.importance.span<float>(), 1.0f);
     std::vector<std::pair<LinearRole, QuantizedWeight>> out;
@@ -270,7 +272,7 @@ class BlockQuantizer {
       const Tensor weight = smoothed_.linear(role);
       const Tensor target = feedback.propagation > 0
                                 ? propagated(weight, pair.times_cross(cx_, weight), pair.hessian(),
-                                             feedback.propagation, cx_.backend.host_threads())
+                                             feedback.propagation, work)
                                 : weight;
       out.emplace_back(role, empty(role));
       ops::round_adaptively(cx_, target, how, scheme(role), out.back().second);

@@ -1,11 +1,12 @@
 #include "quantize/gptq.h"
 
-#include <Eigen/Cholesky>
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "base/check.h"
+#include "quantize/cholesky.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
@@ -33,7 +34,8 @@ std::vector<int32_t> falling_order(const HostMatrix& h) {
 
 // The lower factor of H + damp with rows and columns in the order reversed: read backwards it is
 // the upper one of H = U D Uᵀ.
-Matrix reversed_factor(const HostMatrix& h, const std::vector<int32_t>& order, double damp) {
+Matrix reversed_factor(const HostMatrix& h, const std::vector<int32_t>& order, double damp,
+                       const LongWork& work) {
   const auto n = static_cast<Eigen::Index>(order.size());
   Matrix m(n, n);
   for (Eigen::Index j = 0; j < n; ++j) {
@@ -42,14 +44,14 @@ Matrix reversed_factor(const HostMatrix& h, const std::vector<int32_t>& order, d
     }
     m(j, j) += damp;
   }
-  const Eigen::LLT<Eigen::Ref<Matrix>> factor(m);  // in place
-  if (factor.info() != Eigen::Success) return {};
+  if (!factor_cholesky(m, work.threads, work.between)) return {};
   return m;
 }
 
 }  // namespace
 
-AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int rounds) {
+AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int rounds,
+                                   const LongWork& work) {
   SQUINT_CHECK(hessian.dim(0) == hessian.dim(1));
   const HostMatrix h = view(hessian);
   const Eigen::Index n = h.rows();
@@ -67,7 +69,7 @@ AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int 
           "the calibration activations have no usable second moments; is a row degenerate?");
     }
     if (attempt > 0) damp = std::max(10 * damp, 1e-4 * mean);
-    lower = reversed_factor(h, out.order, damp);
+    lower = reversed_factor(h, out.order, damp, work);
   }
   out.hessian = Tensor::on_host(DType::f32, hessian.shape());
   out.feedback = Tensor::on_host(DType::f32, hessian.shape());
@@ -87,26 +89,27 @@ AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int 
 }
 
 Tensor propagated(const Tensor& weight, const Tensor& wc, const Tensor& hessian, double strength,
-                  ThreadPool& threads) {
+                  const LongWork& work) {
   const HostMatrix w = view(weight);
   const HostMatrix target = view(wc);
   const double ridge = kRidge * mean_diagonal(view(hessian));
   Matrix h = view(hessian).cast<double>();
   h.diagonal().array() += ridge;
-  const Eigen::LLT<Eigen::Ref<Matrix>> factor(h);
-  if (factor.info() != Eigen::Success) return weight;  // inputs that are always zero
+  if (!factor_cholesky(h, work.threads, work.between)) return weight;  // always zero
   Tensor out = Tensor::on_host(DType::f32, weight.shape());
   const std::span<float> to = out.span<float>();
   const Eigen::Index n = w.cols();
   // Rows are solved for in blocks of a fixed size, whatever the number of threads.
   constexpr int64_t kBlock = 32;
-  threads.parallel_for((w.rows() + kBlock - 1) / kBlock, 1, [&](int64_t begin, int64_t end, int) {
+  const int64_t blocks = (w.rows() + kBlock - 1) / kBlock;
+  work.threads.parallel_for(blocks, 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t block = begin; block < end; ++block) {
+      if (worker == 0) work.between();
       const Eigen::Index first = block * kBlock;
       const Eigen::Index count = std::min<Eigen::Index>(kBlock, w.rows() - first);
       const Matrix rows = w.middleRows(first, count).cast<double>();
       Matrix wanted = (target.middleRows(first, count).cast<double>() + ridge * rows).transpose();
-      factor.solveInPlace(wanted);
+      solve_cholesky(h, wanted);
       for (Eigen::Index r = 0; r < count; ++r) {
         for (Eigen::Index i = 0; i < n; ++i) {
           to[static_cast<size_t>((first + r) * n + i)] =

@@ -6,16 +6,31 @@
 // can be made up with.
 #pragma once
 
-#include <vector>
+#include <functional>
+#include <utility>
 
+#include "base/thread_pool.h"
 #include "ops/backend.h"
 
 namespace squint::quantize {
 
+// What takes long for a wide layer: on which threads, and what is called every now and then, which
+// may throw to stop.
+struct LongWork {
+  // NOLINTNEXTLINE(google-explicit-constructor): a pool alone says all there is to say.
+  LongWork(
+      ThreadPool& pool, std::function<void()> between_parts = [] {})
+      : threads(pool), between(std::move(between_parts)) {}
+
+  ThreadPool& threads;
+  std::function<void()> between;
+};
+
 // hessian f32 [n, n], symmetric, on the host; dampening: part of the mean of the diagonal that is
 // added to it. Where H is so close to singular that this is not enough, more is added. Throws
 // Error(bad_input) where nothing helps: values that are not finite.
-AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int rounds);
+AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int rounds,
+                                   const LongWork& work);
 
 // The weight whose outputs on the inputs x come closest to those of `weight` on the inputs x_f that
 // the unquantized model has, as far as `strength` (0..1) of the way:
@@ -24,6 +39,6 @@ AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int 
 //
 // wc = w C, f32 [out, n]. All on the host.
 Tensor propagated(const Tensor& weight, const Tensor& wc, const Tensor& hessian, double strength,
-                  ThreadPool& threads);
+                  const LongWork& work);
 
 }  // namespace squint::quantize

@@ -1,6 +1,6 @@
 #include "quantize/work_rates.h"
 
-#include <Eigen/Cholesky>
+#include <Eigen/Core>
 #include <algorithm>
 #include <ctime>
 #include <functional>
@@ -11,6 +11,7 @@
 #include "core/quantization.h"
 #include "io/fingerprint.h"
 #include "ops/ops.h"
+#include "quantize/cholesky.h"
 #include "quantize/gptq.h"
 
 namespace squint::quantize {
@@ -72,8 +73,9 @@ class Sampler {
     sample_factors(rates);
     // On one thread, and for all of them so many times as much.
     const auto threads = static_cast<double>(cx_.backend.host_threads().size());
-    for (double* rate : {&rates.product, &rates.moment, &rates.search, &rates.range_search,
-                         &rates.pass, &rates.feedback, &rates.descent, &rates.solve}) {
+    for (double* rate :
+         {&rates.product, &rates.moment, &rates.search, &rates.range_search, &rates.pass,
+          &rates.feedback, &rates.descent, &rates.factor, &rates.solve}) {
       *rate *= threads;
     }
     const std::string bytes(size_t{1} << 18, 'x');
@@ -129,7 +131,7 @@ class Sampler {
                                      empty(parts));
              });
     };
-    AdaptiveRounding how = adaptive_rounding(hessian, 0.01, 0);
+    AdaptiveRounding how = adaptive_rounding(hessian, 0.01, 0, cx_.backend.host_threads());
     how.search = false;
     const double feedback = seconds_a_weight(how);
     how.rounds = 2;
@@ -145,16 +147,20 @@ class Sampler {
     constexpr Eigen::Index kSize = 256;
     const Eigen::MatrixXd h =
         Eigen::MatrixXd::Constant(kSize, kSize, 0.1) + Eigen::MatrixXd::Identity(kSize, kSize);
-    Eigen::LLT<Eigen::MatrixXd> factor(h);
+    ThreadPool one(1);
+    Eigen::MatrixXd factor;
     rates.factor = rate_of(kSize * kSize * kSize / 6.0, [&](int parts) {
-      for (int i = 0; i < parts; ++i) factor.compute(h);
+      for (int i = 0; i < parts; ++i) {
+        factor = h;
+        factor_cholesky(factor, one);
+      }
     });
     constexpr Eigen::Index kAtOnce = 32;
     rates.solve = rate_of(kSize * kSize * kAtOnce, [&](int parts) {
       cx_.backend.host_threads().parallel_for(parts, 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i) {
           Eigen::MatrixXd rows = Eigen::MatrixXd::Constant(kSize, kAtOnce, 1.0);
-          factor.solveInPlace(rows);
+          solve_cholesky(factor, rows);
         }
       });
     });
