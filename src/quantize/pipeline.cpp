@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "io/fingerprint.h"
 #include "io/mapped_file.h"
@@ -88,7 +89,8 @@ class Run {
     if (options_.on_plan) options_.on_plan(report_.plan);
     check_plan(report_.plan, options_);
     if (options_.budget) first_step_ = size.rows + 2 * config_.text.layers * size.rows;
-    watch_.expect(first_step_ + size.rows + config_.text.layers * (2 * size.rows + 1) +
+    before_layers_ = first_step_ + size.rows + (measures_tokens(options_) ? size.rows : 0);
+    watch_.expect(before_layers_ + config_.text.layers * (2 * size.rows + 1) +
                   held_out_steps(held_out_size_.rows, config_.text.layers) + 1);
     if (options_.budget) choose_bits(journal);
     watch_.go_to(first_step_);
@@ -387,7 +389,7 @@ class Run {
       std::ranges::move(block->smoothing, std::back_inserter(report_.smoothing));
       for (const auto& [bin, count] : block->scales) report_.scales[bin] += count;
       // Counted from the start, so that layers found in the journal count too.
-      watch_.go_to(first_step_ + report_.plan.rows + (layer + 1) * (2 * report_.plan.rows + 1));
+      watch_.go_to(before_layers_ + (layer + 1) * (2 * report_.plan.rows + 1));
       watch_.advance(phase_of(layer), 0);
     }
     return replaced;
@@ -410,9 +412,10 @@ class Run {
   void weigh_tokens(const Activations& activations) {
     token_weights_ = TokenWeights(config_.text.layers, {options_.image_weight.value_or(1), 1, 1});
     if (!measures_tokens(options_)) return;
+    int64_t steps = 0;  // as many in all as there are rows, whatever part of them the pass takes
     const auto on_part = [&](int64_t done, int64_t total) {
-      watch_.report_outside(kGradientPhase, done, total);
-      watch_.stop_if_asked();
+      const int64_t now = done * report_.plan.rows / total;
+      watch_.advance(kGradientPhase, now - std::exchange(steps, now));
     };
     const auto measured =
         measure_token_weights(cx_, activations, weights_, config_, kGradientBytes, on_part);
@@ -500,7 +503,8 @@ class Run {
   CalibrationSize held_out_size_;
   std::optional<TokenWeights> token_weights_;  // where there is feedback
   QuantizeReport report_;
-  int64_t first_step_ = 0;  // of quantizing: the steps of measuring come before
+  int64_t first_step_ = 0;     // of quantizing: the steps of measuring come before
+  int64_t before_layers_ = 0;  // steps
 };
 
 }  // namespace
