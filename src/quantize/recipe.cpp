@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/qwen3_vl/model.h"
 #include "quantize/check_options.h"
 #include "quantize/mappings.h"
@@ -140,7 +142,12 @@ std::string recipe_yaml(const QuantizeOptions& options, const ModuleSchemes& sch
       return io::ModulePattern(pattern).matches(qwen3_vl::kHead);
     });
   }
-  for (const std::string& module : unquantized_modules(schemes)) ignore.push_back(module);
+  for (const std::string& module : unquantized_modules(schemes)) {
+    const bool named = std::ranges::any_of(ignore, [&](const std::string& pattern) {
+      return io::ModulePattern(pattern).matches(module);
+    });
+    if (!named) ignore.push_back(module);
+  }
   return text + fmt::format("      ignore: {}\n", list(ignore));
 }
 
