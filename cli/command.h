@@ -41,6 +41,7 @@ struct Outcome {
   int exit_code = ok;
 };
 
+void add_pull(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);
 void add_quantize(CLI::App& app, Outcome& outcome);
 void add_run(CLI::App& app, Outcome& outcome);

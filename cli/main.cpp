@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
   app.fallthrough(false);
+  add_pull(app, outcome);
   add_inspect(app, outcome);
   add_quantize(app, outcome);
   add_run(app, outcome);

@@ -8,7 +8,7 @@ RANKS = {
     "base": 0,
     "core": 1,
     "ops": 2, "io": 2, "text": 2, "image": 2,
-    "models": 3, "backends": 3,
+    "models": 3, "backends": 3, "hub": 3,
     "runtime": 4, "quantize": 4, "machine": 4,
     "eval": 5,
     "cli": 6,
@@ -17,7 +17,7 @@ RANKS = {
 FACE = {
     "error": "base", "version": "base", "backend": "backends", "engine": "runtime",
     "quantize": "quantize", "inspect": "quantize", "verify": "quantize", "divergence": "quantize",
-    "doctor": "machine", "evaluate": "eval", "ocrbench": "eval", "compare": "eval",
+    "doctor": "machine", "pull": "hub", "evaluate": "eval", "ocrbench": "eval", "compare": "eval",
 }
 # Rooms that only an embedding program may see: they are handed down by reference.
 HANDED_DOWN = {"backends"}

@@ -118,6 +118,7 @@ class Case:
             "DATA": str(repo / "tests/data"),
             "BREAK": str(repo / "tests/cli/break_checkpoint.py"),
             "MAKE_PNG": str(repo / "tests/cli/make_png.py"),
+            "FAKE_HUB": str(repo / "tests/cli/fake_hub.py"),
         }
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
             if name in os.environ:
