@@ -71,7 +71,8 @@ void run(Options& options, const Outcome& outcome) {
   } else if (pull.dry_run) {
     fmt::print("{}", done.plan.to_text());
   } else {
-    fmt::print("{} files, {}, {} of them fetched in {}: {}\n", done.plan.files.size(),
+    const size_t files = done.plan.files.size();
+    fmt::print("{} {}, {}, {} of them fetched in {}: {}\n", files, files == 1 ? "file" : "files",
                bytes_text(done.plan.total_bytes), bytes_text(done.fetched_bytes),
                duration_text(done.seconds), done.plan.folder.string());
   }
