@@ -41,6 +41,9 @@ constexpr std::string_view kStyle = R"(
 .case dd.hit { color: var(--now); } .case dd.miss { color: var(--plain); }
 .verdict { font-size: 19px; color: var(--ink); margin: 24px 0 4px; }
 .scroll { overflow-x: auto; }
+.scroll th { white-space: nowrap; }
+header + p { margin-top: 18px; }
+@media screen and (max-width: 760px) { .scroll :is(th, td):nth-child(2):not(:nth-last-child(4)) { display: none; } }
 @media print { .tools { display: none; } .case { border: 1px solid var(--rule); } .case[hidden] { display: block; } }
 )";
 
