@@ -99,12 +99,11 @@ void add_preset(CLI::App& app, Outcome& outcome, const Preset& preset) {
       ->add_option("--revision", pull.revision,
                    "branch, tag or commit; main on Hugging Face, master on ModelScope")
       ->check(refuse_empty);
-  command
-      ->add_option("--include", pull.include,
-                   "only files whose path fits one of these patterns; * also crosses /")
-      ->allow_extra_args(false)
-      ->check(refuse_empty)
-      ->capture_default_str();
+  CLI::Option* include =
+      command->add_option("--include", pull.include,
+                          "only files whose path fits one of these patterns; * also crosses /");
+  include->allow_extra_args(false)->check(refuse_empty);
+  if (!pull.include.empty()) include->capture_default_str();
   command->add_option("--exclude", pull.exclude, "none of these")
       ->allow_extra_args(false)
       ->check(refuse_empty);
