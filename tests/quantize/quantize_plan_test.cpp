@@ -88,6 +88,8 @@ TEST_F(Plan, StatesThatMemoryMayNotHoldGoToAFile) {
 TEST_F(Plan, ALayerMustFitInAnyCase) {
   QuantizeOptions o = options("out");
   o.memory_bytes = 1000;
+  o.image_weight = 1;
+  o.held_out = 0;
   const std::string message =
       error_of(ErrorCode::bad_input, [&] { quantize_checkpoint(o, *backend_); });
   EXPECT_TRUE(says(message, "memory: 0.00 GB are allowed, the run needs about"));
