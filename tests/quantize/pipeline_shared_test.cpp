@@ -8,15 +8,19 @@
 namespace squint {
 namespace {
 
-Divergence quantize_and_compare(QuantizeOptions options, const std::filesystem::path& shared) {
+// On the first `limit` rows; 0: all.
+Divergence quantize_and_compare(QuantizeOptions options, const std::filesystem::path& shared,
+                                int64_t limit = 0) {
   const test::TempDir dir;
   const BackendPtr backend = open_backend({.threads = 2});
   options.model = shared / "tiny-qwen3-vl-ocr";
   options.output = dir.path() / "out";
   quantize_checkpoint(options, *backend);
-  return compare_models(
-             {.base = options.model, .others = {options.output}, .data = shared / "synthocr"},
-             *backend)
+  return compare_models({.base = options.model,
+                         .others = {options.output},
+                         .data = shared / "synthocr",
+                         .limit = limit},
+                        *backend)
       .front();
 }
 
@@ -39,11 +43,13 @@ TEST(SharedQuantize, AwqIsNoWorseThanTheReferences) {
   EXPECT_GE(d.top1, 0.987);
 }
 
-// llm-compressor's AWQ and GPTQ together reach 0.0288.
+// llm-compressor's AWQ and GPTQ together reach 0.0288 on all rows, where this reaches 0.0019 as on
+// these.
 TEST(SharedQuantize, TheDefaultIsAsGoodAsItsPresetPromises) {
   const auto shared = test::shared_data();
   if (!shared) GTEST_SKIP() << test::kNoShared;
-  const Divergence d = quantize_and_compare({.calibration = {{*shared / "calibration"}}}, *shared);
+  const Divergence d =
+      quantize_and_compare({.calibration = {{*shared / "calibration"}}}, *shared, 300);
   EXPECT_LE(d.kl, 0.0022);
   EXPECT_GE(d.top1, 0.991);
 }
