@@ -17,8 +17,6 @@
 namespace squint::eval {
 namespace {
 
-using quantize::escaped;
-
 constexpr int64_t kLargestPicture = 1 << 20;  // of a file; larger ones would bury the page
 constexpr int64_t kAllPictures = 48 << 20;
 
@@ -65,6 +63,17 @@ document.querySelector('.tools').hidden = false;
 show();
 </script>
 )";
+
+// Control characters that pages may not hold become U+FFFD.
+std::string escaped(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    const bool control =
+        (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') || c == 0x7F;
+    shown += control ? std::string("\uFFFD") : std::string(1, c);
+  }
+  return quantize::escaped(shown);
+}
 
 std::string tile(std::string_view label, const std::string& value, const std::string& note) {
   return fmt::format(R"(<div class="tile"><span>{}</span><strong>{}</strong><span>{}</span></div>)",

@@ -95,7 +95,7 @@ TEST(OcrBenchParquet, AnotherTableIsNamed) {
   EXPECT_TRUE(says(message, "without a column \"dataset\""));
 }
 
-TEST(OcrBench, AFolderWithoutDataIsNamed) {
+TEST(OcrBenchData, AFolderWithoutDataIsNamed) {
   const test::TempDir dir;
   EXPECT_TRUE(says(error_of(ErrorCode::io, [&] { load_ocrbench(dir.path()); }),
                    "expected OCRBench.json, OCRBench.tsv or Parquet files"));

@@ -22,7 +22,7 @@ TEST(PythonList, Strings) {
 TEST(PythonList, Escapes) {
   EXPECT_EQ(of(R"(['y _ { 2 } = - 1\n', '\\frac'])"), (Strings{"y _ { 2 } = - 1\n", "\\frac"}));
   EXPECT_EQ(of(R"(['\'\"\t\x41\u00e9\U0001F600\101\0'])"),
-            Strings{std::string("'\"\tA\u00e9\U0001F600A\0", 14)});
+            Strings{std::string("'\"\tA\u00e9\U0001F600A\0", 12)});
   EXPECT_EQ(of(R"(['\d\ {'])"), Strings{R"(\d\ {)"});
 }
 
