@@ -18,7 +18,7 @@ TEST(Base64, Rfc4648) {
 
 TEST(Base64, ThereAndBack) {
   std::string bytes;
-  for (int i = 0; i < 3'000'000; ++i) bytes += static_cast<char>(i * i % 251);
+  for (int i = 0; i < 3'000'000; ++i) bytes += static_cast<char>(int64_t{i} * i % 251);
   EXPECT_EQ(encode_base64("fo"), "Zm8=");
   EXPECT_EQ(encode_base64(""), "");
   for (const size_t size :
