@@ -17,7 +17,8 @@ class PeakMemory {
  public:
   void sample() { peak_ = std::max(peak_, anonymous_bytes()); }
   int64_t peak() const { return peak_ - start_; }
-  int64_t now() const { return anonymous_bytes() - start_; }
+  // Not less than nothing, where something older was given back meanwhile.
+  int64_t now() const { return std::max<int64_t>(0, anonymous_bytes() - start_); }
 
  private:
   int64_t start_ = anonymous_bytes();

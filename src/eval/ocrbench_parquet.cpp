@@ -32,12 +32,14 @@ std::string_view column_of(const ParquetFile& file, const std::vector<std::strin
 // Images of one file, in any order; going back starts from the front once more.
 class Images {
  public:
-  explicit Images(const fs::path& path)
-      : path_(path), file_(path), column_(column_of(file_, file_.columns(), {"image"}, path)) {}
+  Images(const fs::path& path, std::shared_ptr<const ParquetFile> file)
+      : path_(path),
+        file_(std::move(file)),
+        column_(column_of(*file_, file_->columns(), {"image"}, path)) {}
 
   std::string read(int64_t row) {
     const std::lock_guard lock(mutex_);
-    if (!rows_ || row < next_) rows_.emplace(file_, std::span(&column_, 1));
+    if (!rows_ || row < next_) rows_.emplace(*file_, std::span(&column_, 1));
     next_ = row + 1;
     const ParquetValue value = rows_->read(row)[0];
     const ParquetValue* bytes = value.kind == Kind::group ? value.find("bytes") : &value;
@@ -52,7 +54,7 @@ class Images {
 
  private:
   fs::path path_;
-  ParquetFile file_;
+  std::shared_ptr<const ParquetFile> file_;
   std::string_view column_;
   std::mutex mutex_;
   std::optional<ParquetRows> rows_;
@@ -79,17 +81,17 @@ std::vector<std::string> answers_of(const ParquetValue& value, std::string_view 
 }
 
 void append(const fs::path& path, std::vector<Sample>& samples) {
-  const ParquetFile file(path);
-  const std::vector<std::string> names = file.columns();
+  const auto file = std::make_shared<const ParquetFile>(path);
+  const std::vector<std::string> names = file->columns();
   const auto column = [&](const std::vector<std::string_view>& spellings) {
-    return column_of(file, names, spellings, path);
+    return column_of(*file, names, spellings, path);
   };
   const std::string_view columns[] = {column({"dataset", "dataset_name"}),
                                       column({"question_type", "type", "category"}),
                                       column({"question"}), column({"answer", "answers"})};
-  ParquetRows rows(file, columns);
-  const auto images = std::make_shared<Images>(path);
-  for (int64_t row = 0; row < file.rows(); ++row) {
+  ParquetRows rows(*file, columns);
+  const auto images = std::make_shared<Images>(path, file);
+  for (int64_t row = 0; row < file->rows(); ++row) {
     const std::string where = fmt::format("{} row {}", path.string(), row);
     const std::vector<ParquetValue> values = rows.read(row);
     Sample sample;

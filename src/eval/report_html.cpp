@@ -9,13 +9,17 @@
 #include "eval/report_words.h"
 #include "io/base64.h"
 #include "io/mapped_file.h"
-#include "quantize/report_charts.h"
 #include "quantize/report_style.h"
 #include "squint/error.h"
 #include "squint/version.h"
+#include "text/html.h"
 
 namespace squint::eval {
 namespace {
+
+using quantize::table_row;
+using quantize::tile;
+using text::escaped;
 
 constexpr int64_t kLargestPicture = 1 << 20;  // of a file; larger ones would bury the page
 constexpr int64_t kAllPictures = 48 << 20;
@@ -64,36 +68,9 @@ show();
 </script>
 )";
 
-// Control characters that pages may not hold become U+FFFD.
-std::string escaped(std::string_view text) {
-  std::string shown;
-  for (const char c : text) {
-    const bool control =
-        (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') || c == 0x7F;
-    shown += control ? std::string("\uFFFD") : std::string(1, c);
-  }
-  return quantize::escaped(shown);
-}
-
-std::string tile(std::string_view label, const std::string& value, const std::string& note) {
-  return fmt::format(R"(<div class="tile"><span>{}</span><strong>{}</strong><span>{}</span></div>)",
-                     label, value, escaped(note)) +
-         "\n";
-}
-
-std::string row(std::initializer_list<std::string> cells, std::string_view tag = "td") {
-  std::string out = "<tr>";
-  for (const std::string& text : cells) out += fmt::format("<{0}>{1}</{0}>", tag, text);
-  return out + "</tr>\n";
-}
-
 std::string table(const std::string& head, const std::string& body) {
   return "<div class=\"scroll\"><table>\n<thead>" + head + "</thead>\n<tbody>" + body +
          "</tbody></table></div>\n";
-}
-
-std::string name_of(const Summary& run) {
-  return run.model_name.empty() ? run.path : run.model_name;
 }
 
 std::string score_tile(std::string_view label, const Summary& run) {
@@ -169,15 +146,15 @@ class Page {
     std::string body;
     const auto add = [&](const Tally& t, bool strong) {
       const std::string name = escaped(t.name);
-      body +=
-          row({strong ? "<b>" + name + "</b>" : name, std::to_string(t.hits), std::to_string(t.max),
-               percent_text(t.share()), t.max == 0 ? "-" : interval_text(t.interval())});
+      body += table_row({strong ? "<b>" + name + "</b>" : name, std::to_string(t.hits),
+                         std::to_string(t.max), percent_text(t.share()),
+                         t.max == 0 ? "-" : interval_text(t.interval())});
     };
     for (const Tally& group : run.groups) {
       if (group.max > 0) add(group, true);
     }
     for (const Tally& type : run.types) add(type, false);
-    return out + table(row({"", "score", "of", "%", "95 % interval"}, "th"), body);
+    return out + table(table_row({"", "score", "of", "%", "95 % interval"}, "th"), body);
   }
 
   std::string comparison() const {
@@ -217,17 +194,18 @@ class Page {
   static std::string pair_table(const Comparison& c) {
     std::string body;
     for (const PairTally& t : c.groups) {
-      body += row({"<b>" + escaped(t.name) + "</b>", std::to_string(t.n), std::to_string(t.a_hits),
-                   std::to_string(t.b_hits), signed_text(t.c - t.b), std::to_string(t.b),
-                   std::to_string(t.c), signed_interval(t.interval) + " %"});
+      body +=
+          table_row({"<b>" + escaped(t.name) + "</b>", std::to_string(t.n),
+                     std::to_string(t.a_hits), std::to_string(t.b_hits), signed_text(t.c - t.b),
+                     std::to_string(t.b), std::to_string(t.c), signed_interval(t.interval) + " %"});
     }
     for (const PairTally& t : c.types) {
-      body += row({escaped(t.name), std::to_string(t.n), std::to_string(t.a_hits),
-                   std::to_string(t.b_hits), signed_text(t.c - t.b), std::to_string(t.b),
-                   std::to_string(t.c), "p " + escaped(p_text(t.p_holm)) + " (Holm)"});
+      body += table_row({escaped(t.name), std::to_string(t.n), std::to_string(t.a_hits),
+                         std::to_string(t.b_hits), signed_text(t.c - t.b), std::to_string(t.b),
+                         std::to_string(t.c), "p " + escaped(p_text(t.p_holm)) + " (Holm)"});
     }
-    return table(row({"", "rows", "A", "B", "B - A", "lost", "gained", "95 % interval"}, "th"),
-                 body);
+    return table(
+        table_row({"", "rows", "A", "B", "B - A", "lost", "gained", "95 % interval"}, "th"), body);
   }
 
   std::string picture(const ResultRow& result) {

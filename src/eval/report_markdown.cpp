@@ -31,10 +31,6 @@ std::string row(std::initializer_list<std::string> cells) {
   return out + "\n";
 }
 
-std::string name_of(const Summary& run) {
-  return run.model_name.empty() ? run.path : run.model_name;
-}
-
 std::string facts(std::string_view name, const Summary& run) {
   std::string out = fmt::format("* {}: **{}**", name, cell(name_of(run)));
   if (run.model_bytes) out += ", " + bytes_text(*run.model_bytes);

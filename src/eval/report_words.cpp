@@ -44,6 +44,10 @@ std::string joined(const std::vector<std::string>& texts) {
   return out;
 }
 
+std::string name_of(const Summary& run) {
+  return run.model_name.empty() ? run.path : run.model_name;
+}
+
 std::string output_of(const ResultRow& row) {
   return row.finish_reason == "error" ? "error: " + row.error : row.prediction_scored;
 }

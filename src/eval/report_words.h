@@ -22,6 +22,8 @@ std::string signed_percent(double share);
 std::string interval_text(const Interval& interval);        // "93.1 to 96.0", percent
 std::string signed_interval(const Interval& interval);      // "-1.2 to 0.3", percent
 std::string joined(const std::vector<std::string>& texts);  // "a | b"
+// The model, or, where the header does not say, the file.
+std::string name_of(const Summary& run);
 // What the model said, or why it did not.
 std::string output_of(const ResultRow& row);
 // "max_tokens=256" of each of the run's settings.

@@ -94,13 +94,4 @@ void CacheLayout::finish() const {
   io::write_file_atomically(ref_, commit_);
 }
 
-fs::path nearest_folder(fs::path folder) {
-  std::error_code error;
-  folder = fs::absolute(folder, error);
-  while (!fs::is_directory(folder, error) && folder != folder.root_path()) {
-    folder = folder.parent_path();
-  }
-  return folder;
-}
-
 }  // namespace squint::hub

@@ -43,7 +43,4 @@ class CacheLayout {
   std::string commit_;
 };
 
-// That folder or the nearest one above it that is there.
-std::filesystem::path nearest_folder(std::filesystem::path folder);
-
 }  // namespace squint::hub

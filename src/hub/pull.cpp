@@ -164,7 +164,7 @@ class Pull {
       plan.total_bytes += task.item.file.size;
       plan.missing_bytes += task.item.file.size - task.present;
     }
-    plan.available_bytes = io::available_bytes(nearest_folder(plan.folder));
+    plan.available_bytes = io::available_bytes(io::nearest_folder(plan.folder));
     return plan;
   }
 

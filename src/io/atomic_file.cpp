@@ -98,6 +98,15 @@ void write_file_atomically(const fs::path& path, std::string_view bytes) {
   file.commit();
 }
 
+fs::path nearest_folder(fs::path folder) {
+  std::error_code error;
+  folder = fs::absolute(folder, error);
+  while (!fs::is_directory(folder, error) && folder != folder.root_path()) {
+    folder = folder.parent_path();
+  }
+  return folder;
+}
+
 int64_t available_bytes(const fs::path& folder) {
   struct statvfs info {};
   if (::statvfs(folder.c_str(), &info) != 0) throw_os_error("inspect", folder, errno);

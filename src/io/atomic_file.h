@@ -40,6 +40,9 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
 // Bytes an unprivileged process can still write to the file system that holds `folder`.
 int64_t available_bytes(const std::filesystem::path& folder);
 
+// That folder or the nearest one above it that is there.
+std::filesystem::path nearest_folder(std::filesystem::path folder);
+
 // Makes a rename inside `folder` survive a power cut.
 void sync_folder(const std::filesystem::path& folder);
 

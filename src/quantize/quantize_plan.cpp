@@ -164,12 +164,9 @@ void check_memory(const QuantizePlan& plan, const QuantizeOptions& options) {
 }
 
 void check_disk(const QuantizePlan& plan, const std::filesystem::path& output) {
-  std::filesystem::path parent = std::filesystem::absolute(output).parent_path();
-  std::error_code error;
   // A plan alone makes no folders.
-  while (!std::filesystem::exists(parent, error) && parent.has_relative_path()) {
-    parent = parent.parent_path();
-  }
+  const std::filesystem::path parent =
+      io::nearest_folder(std::filesystem::absolute(output).parent_path());
   const int64_t needed = plan.disk_bytes;
   const int64_t free = io::available_bytes(parent);
   if (free >= needed) return;

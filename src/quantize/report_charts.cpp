@@ -7,10 +7,12 @@
 #include <cstdlib>
 
 #include "quantize/report_view.h"
-#include "text/utf8.h"
+#include "text/html.h"
 
 namespace squint::quantize {
 namespace {
+
+using text::escaped;
 
 constexpr int kRight = 10;
 constexpr int kTop = 10;
@@ -87,31 +89,6 @@ double round_number(double value, bool above) {
 }
 
 }  // namespace
-
-std::string escaped(std::string_view text) {
-  std::string valid;
-  text::append_repaired(text, valid);
-  std::string out;
-  for (const char c : valid) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 ErrorAxis ErrorAxis::over(std::span<const LinearReport> linears) {
   double low = INFINITY;

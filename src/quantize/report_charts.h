@@ -14,9 +14,6 @@
 
 namespace squint::quantize {
 
-// Text as HTML shows it: markup escaped, what is no UTF-8 replaced.
-std::string escaped(std::string_view text);
-
 // In the units of the drawing, which are pixels where it is shown in its own size.
 struct ChartSize {
   int width = 0;

@@ -7,11 +7,13 @@
 #include "quantize/report_style.h"
 #include "quantize/report_view.h"
 #include "squint/version.h"
+#include "text/html.h"
 
 namespace squint {
 namespace {
 
 using namespace quantize;
+using text::escaped;
 
 constexpr size_t kWorst = 7;
 constexpr ChartSize kPanel{.width = 340, .height = 180};
@@ -31,17 +33,6 @@ std::string key(std::initializer_list<KeyEntry> entries) {
                        e.style, e.mark, e.meaning);
   }
   return out + "</div>\n";
-}
-
-std::string tile(std::string_view label, std::string_view value, std::string_view note) {
-  return fmt::format(R"(<div class="tile"><span>{}</span><strong>{}</strong><span>{}</span></div>)",
-                     label, value, escaped(note));
-}
-
-std::string row(std::initializer_list<std::string> cells, std::string_view tag = "td") {
-  std::string out = "<tr>";
-  for (const std::string& cell : cells) out += fmt::format("<{}>{}</{}>", tag, cell, tag);
-  return out + "</tr>\n";
 }
 
 std::string fact(std::string_view name, const std::string& value) {
@@ -93,10 +84,10 @@ std::string held_out(const HeldOutReport& h) {
       "calibration rows that the run did not use. Kullback-Leibler divergence from the unquantized "
       "model in nats per token; top-1: the most probable token is the same.</p>\n<table>\n",
       count_text(h.quantized.tokens), count_text(h.rows));
-  out += row({"", "mean", "median", "p99", "top-1"}, "th");
+  out += table_row({"", "mean", "median", "p99", "top-1"}, "th");
   const auto line = [](const char* name, const TokenDivergence& d) {
-    return row({name, fmt::format("{:.5f}", d.kl), fmt::format("{:.5f}", d.median),
-                fmt::format("{:.4f}", d.p99), percent_text(d.top1, 2)});
+    return table_row({name, fmt::format("{:.5f}", d.kl), fmt::format("{:.5f}", d.median),
+                      fmt::format("{:.4f}", d.p99), percent_text(d.top1, 2)});
   };
   out += line("this model", h.quantized);
   if (h.plain) out += line("plain rounding", *h.plain);
@@ -127,11 +118,11 @@ std::string overview_chart(const ErrorTable& table, const ErrorAxis& axis) {
 
 std::string worst_table(const ErrorTable& table) {
   std::string out = "<div class=\"fill\"><h3>Largest errors</h3>\n<table class=\"named\">\n" +
-                    row({"layer", "linear", "error", "plain"}, "th");
+                    table_row({"layer", "linear", "error", "plain"}, "th");
   for (const LinearReport* l : table.worst(kWorst)) {
     const Place place = place_of(l->module);
-    out += row({fmt::format("{}", place.layer), escaped(place.role), percent_text(l->error, 2),
-                percent_text(l->plain_error, 2)});
+    out += table_row({fmt::format("{}", place.layer), escaped(place.role),
+                      percent_text(l->error, 2), percent_text(l->plain_error, 2)});
   }
   return out + "</table></div>\n";
 }
@@ -193,14 +184,15 @@ std::string rolled_back(const std::vector<SmoothingReport>& smoothing) {
   std::string rows;
   for (const SmoothingReport& s : smoothing) {
     if (!s.rolled_back) continue;
-    rows += row({fmt::format("{}", s.layer), escaped(s.group), fmt::format("{:.2f}", s.ratio)});
+    rows +=
+        table_row({fmt::format("{}", s.layer), escaped(s.group), fmt::format("{:.2f}", s.ratio)});
   }
   if (rows.empty()) {
     return "<p id=\"rolled-back\" class=\"below\">No group was rolled back.</p>\n";
   }
   return "<h3 id=\"rolled-back\" class=\"below\">Rolled back, where smoothing did worse than plain "
          "rounding</h3>\n<table class=\"named\">\n" +
-         row({"layer", "group", "strength tried"}, "th") + rows + "</table>\n";
+         table_row({"layer", "group", "strength tried"}, "th") + rows + "</table>\n";
 }
 
 std::string smoothing(const std::vector<SmoothingReport>& all) {

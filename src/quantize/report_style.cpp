@@ -1,5 +1,9 @@
 #include "quantize/report_style.h"
 
+#include <fmt/format.h>
+
+#include "text/html.h"
+
 namespace squint::quantize {
 
 // Blue and vermillion, blue and orange in the dark: Okabe and Ito's palette, told apart by people
@@ -116,5 +120,16 @@ footer { margin-top: 56px; padding-top: 14px; border-top: 1px solid var(--rule);
 }
 @page { margin: 14mm; }
 )";
+
+std::string tile(std::string_view label, std::string_view value, std::string_view note) {
+  return fmt::format(R"(<div class="tile"><span>{}</span><strong>{}</strong><span>{}</span></div>)",
+                     label, value, text::escaped(note));
+}
+
+std::string table_row(std::initializer_list<std::string> cells, std::string_view tag) {
+  std::string out = "<tr>";
+  for (const std::string& cell : cells) out += fmt::format("<{}>{}</{}>", tag, cell, tag);
+  return out + "</tr>\n";
+}
 
 }  // namespace squint::quantize
