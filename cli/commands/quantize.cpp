@@ -30,6 +30,7 @@ struct Options {
   std::optional<QuantizeMethod> method;
   std::filesystem::path recipe;  // instead of both
   std::optional<double> dampening;
+  std::optional<double> shrinkage;
   std::optional<int> rounds;
   std::optional<double> propagation;
   std::optional<double> image_weight;
@@ -37,6 +38,7 @@ struct Options {
   DeviceOptions device;
   std::string memory;  // "4G"
   bool asymmetric = false;
+  bool positive_scales = false;
   bool plan = false;
   bool json = false;
 };
@@ -132,7 +134,9 @@ void choose_method(const Options& options, QuantizeOptions& q) {
 void choose(const Options& options, QuantizeOptions& q) {
   const bool hold_out = q.held_out.value_or(0) > 0;
   choose_method(options, q);
+  q.signed_scales = q.signed_scales && !options.positive_scales;
   q.rounds = options.rounds.value_or(q.rounds);
+  q.shrinkage = options.shrinkage.value_or(q.shrinkage);
   q.propagation = options.propagation.value_or(q.propagation);
   q.joined = options.joined.value_or(q.joined);
   if (options.image_weight) q.image_weight = options.image_weight;
@@ -317,6 +321,8 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
       ->add_option("--dampening", options->dampening,
                    "gptq: added to the Hessian's diagonal [0.01]")
       ->excludes(recipe);
+  command->add_option("--shrinkage", options->shrinkage,
+                      "gptq: how far to mistrust what inputs have in common, 0 to 1 [0.2]");
   command->add_option("--rounds", options->rounds,
                       "gptq: rounds of descent after its pass [2; best: 6]");
   command->add_option("--propagation", options->propagation,
@@ -352,6 +358,8 @@ void add_quantize(CLI::App& app, Outcome& outcome) {
                       "average bits of a weight in the text layers, scales counted, such as 4.5: "
                       "the layers that lose most get 8 or 16");
   command->add_flag("--asymmetric", options->asymmetric, "with zero points")->excludes(recipe);
+  command->add_flag("--positive-scales", options->positive_scales,
+                    "no scale below zero, as other quantizers write them; a little less close");
   command
       ->add_option("--memory", options->memory,
                    "take no more beside the mapped model: hidden states then go to a file beside "

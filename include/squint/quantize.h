@@ -132,6 +132,9 @@ struct QuantizeOptions {
   int bits = 4;
   int64_t group_size = 128;  // columns; 0: a scale per row ("channel")
   bool symmetric = true;
+  // 4 bits, symmetric: scales may be negative, so that -8 .. 7 reaches further where the weights
+  // do.
+  bool signed_scales = true;
   std::vector<SchemeOverride> overrides;  // the last that matches wins
   // The head and the token embeddings: 8, in symmetric groups, rounded to nearest, or 16: left in
   // BF16. Not every loader reads them packed (docs/recipes.md).
@@ -150,6 +153,7 @@ struct QuantizeOptions {
   std::vector<SmoothMapping> mappings;  // empty: all that the model allows
   // gptq and awq_gptq only:
   double dampening = 0.01;   // part of the Hessian's mean diagonal that is added to it
+  double shrinkage = 0.2;    // part of each diagonal element that is added to it as well
   int rounds = 2;            // of descent on scales and integers after GPTQ's pass
   double propagation = 0.5;  // how much of earlier layers' error a layer makes up for, 0..1
   // What an image token counts beside a text token, 0..1. Unless given, tokens count as the answers

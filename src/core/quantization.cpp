@@ -14,7 +14,13 @@ GroupParameters group_parameters(float low, float high, const QuantizationScheme
   const auto highest = static_cast<float>(scheme.highest());
   GroupParameters group;
   if (scheme.symmetric) {
-    group.scale = round_to_bf16(std::max(-low, high) / (steps / 2));
+    const float further = std::max(-low, high);
+    group.scale = round_to_bf16(further / (steps / 2));
+    if (scheme.signed_scales) {
+      group.scale =
+          round_to_bf16(std::max(further / (steps / 2 + 1), std::min(-low, high) / (steps / 2)));
+      if (high > -low) group.scale = -group.scale;
+    }
   } else {
     group.scale = round_to_bf16(round_to_bf16(high - low) / steps);
     const float zero = round_to_bf16(lowest - round_to_bf16(low / group.scale));

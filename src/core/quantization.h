@@ -15,6 +15,10 @@ struct QuantizationScheme {
   int bits = 4;              // 4 or 8
   int64_t group_size = 128;  // columns; 0: one group per row ("channel")
   bool symmetric = true;     // zero point 0
+  // Symmetric only: a group's scale may be negative, so that the lowest integer, -8, stands for the
+  // end that reaches further: steps are as fine as they can be with no weight in the range off by
+  // more than half of one. Says how a range is chosen, not how it is stored.
+  bool signed_scales = false;
 
   int lowest() const { return -(1 << (bits - 1)); }
   int highest() const { return (1 << (bits - 1)) - 1; }

@@ -20,8 +20,7 @@ constexpr std::array<int, 3> kChoices = {4, 8, 16};
 
 std::optional<QuantizationScheme> scheme_with(const QuantizeOptions& options, int bits) {
   if (bits == 16) return std::nullopt;
-  return QuantizationScheme{
-      .bits = bits, .group_size = options.group_size, .symmetric = options.symmetric};
+  return common_scheme(options, bits, options.group_size);
 }
 
 }  // namespace

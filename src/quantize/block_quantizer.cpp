@@ -77,7 +77,7 @@ void count_scales(const Tensor& scales, ScaleHistogram& histogram) {
   std::vector<int64_t> counts(1 << 16);  // by bits: logarithms of millions of scales take a while
   for (const bf16 scale : scales.span<const bf16>()) ++counts[scale.bits];
   for (uint32_t bits = 0; bits < counts.size(); ++bits) {
-    const float scale = to_float(bf16{static_cast<uint16_t>(bits)});
+    const float scale = std::abs(to_float(bf16{static_cast<uint16_t>(bits)}));
     if (counts[bits] == 0 || !(scale > 0)) continue;
     histogram[static_cast<int>(std::floor(2 * std::log2(scale)))] += counts[bits];
   }
@@ -179,7 +179,7 @@ class BlockQuantizer {
       }
       const QuantizedWeight q = rounded_alone(role, block);
       for (const bf16 scale : q.scales.span<bf16>()) {
-        if (to_float(scale) < kLeast || to_float(scale) > kMost) {
+        if (std::abs(to_float(scale)) < kLeast || std::abs(to_float(scale)) > kMost) {
           return std::numeric_limits<double>::infinity();
         }
       }
@@ -263,7 +263,7 @@ class BlockQuantizer {
     const FeedbackPlan& feedback = *plan_.feedback;
     const LongWork work(cx_.backend.host_threads(), plan_.on_candidate);
     AdaptiveRounding how =
-        adaptive_rounding(pair.hessian(), feedback.dampening, feedback.rounds, work);
+        adaptive_rounding(pair.hessian(), feedback.damping, feedback.rounds, work);
     how.search = plan_.weighted_ranges || plan_.observer == Observer::mse;
     if (!plan_.weighted_ranges) std::ranges::fill(how.importance.span<float>(), 1.0f);
     std::vector<std::pair<LinearRole, QuantizedWeight>> out;
@@ -298,7 +298,8 @@ class BlockQuantizer {
     return weight;
   }
 
-  Tensor plain_error(const Tensor& stored, const QuantizationScheme& scheme) {
+  Tensor plain_error(const Tensor& stored, QuantizationScheme scheme) {
+    scheme.signed_scales = false;  // as others round
     const Tensor error = Tensor::on_host(DType::f32, stored.shape());
     ops::quantization_error(cx_, stored, {}, scheme, error);
     return error;

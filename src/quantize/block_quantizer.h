@@ -10,6 +10,7 @@
 #include "io/safetensors.h"
 #include "models/qwen3_vl/decoder_block.h"
 #include "quantize/awq.h"
+#include "quantize/gptq.h"
 #include "quantize/module_schemes.h"
 #include "quantize/pair_statistics.h"
 #include "quantize/statistics.h"
@@ -19,7 +20,7 @@ namespace squint::quantize {
 
 // Rounding with feedback; see gptq.h.
 struct FeedbackPlan {
-  double dampening = 0.01;
+  Damping damping;
   int rounds = 2;            // of descent on scales and integers
   double propagation = 0.5;  // how much of the error of earlier layers is made up for
   std::array<ClassWeights, qwen3_vl::kLinearRoles> tokens{};  // what they count, by linear layer

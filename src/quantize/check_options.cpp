@@ -80,6 +80,7 @@ void check_options(const QuantizeOptions& options) {
   }
   check_calibration(options);
   check_fraction("dampening", options.dampening);
+  check_fraction("shrinkage", options.shrinkage);
   check_fraction("propagation", options.propagation);
   check_fraction("image weight", options.image_weight.value_or(1));
   if (options.joined < 0 || options.joined > kMostJoined) {

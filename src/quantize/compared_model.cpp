@@ -64,7 +64,8 @@ struct Pair {
   }
 };
 
-void round_plainly(Context& cx, const QuantizationScheme& scheme, LinearWeight& linear) {
+void round_plainly(Context& cx, QuantizationScheme scheme, LinearWeight& linear) {
+  scheme.signed_scales = false;  // as others round
   Tensor weight = std::get<Tensor>(linear.weight);
   if (weight.dtype() != DType::bf16) weight = round_to_bf16(to_f32(weight));
   const QuantizedWeight rounded =

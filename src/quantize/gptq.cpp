@@ -35,14 +35,14 @@ std::vector<int32_t> falling_order(const HostMatrix& h) {
 // The lower factor of H + damp with rows and columns in the order reversed: read backwards it is
 // the upper one of H = U D Uᵀ.
 Matrix reversed_factor(const HostMatrix& h, const std::vector<int32_t>& order, double damp,
-                       const LongWork& work) {
+                       double shrinkage, const LongWork& work) {
   const auto n = static_cast<Eigen::Index>(order.size());
   Matrix m(n, n);
   for (Eigen::Index j = 0; j < n; ++j) {
     for (Eigen::Index i = j; i < n; ++i) {
       m(i, j) = h(order[static_cast<size_t>(n - 1 - i)], order[static_cast<size_t>(n - 1 - j)]);
     }
-    m(j, j) += damp;
+    m(j, j) += shrinkage * m(j, j) + damp;
   }
   if (!factor_cholesky(m, work.threads, work.between)) return {};
   return m;
@@ -50,7 +50,7 @@ Matrix reversed_factor(const HostMatrix& h, const std::vector<int32_t>& order, d
 
 }  // namespace
 
-AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int rounds,
+AdaptiveRounding adaptive_rounding(const Tensor& hessian, const Damping& damping, int rounds,
                                    const LongWork& work) {
   SQUINT_CHECK(hessian.dim(0) == hessian.dim(1));
   const HostMatrix h = view(hessian);
@@ -60,7 +60,7 @@ AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int 
   out.rounds = rounds;
   out.order = falling_order(h);
   // Inputs that are always zero: every weight is as good as another.
-  double damp = mean > 0 ? dampening * mean : 1.0;
+  double damp = mean > 0 ? damping.dampening * mean : 1.0;
   Matrix lower;
   for (int attempt = 0; lower.size() == 0; ++attempt) {
     if (attempt == 6 || !std::isfinite(mean)) {
@@ -69,7 +69,7 @@ AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int 
           "the calibration activations have no usable second moments; is a row degenerate?");
     }
     if (attempt > 0) damp = std::max(10 * damp, 1e-4 * mean);
-    lower = reversed_factor(h, out.order, damp, work);
+    lower = reversed_factor(h, out.order, damp, damping.shrinkage, work);
   }
   out.hessian = Tensor::on_host(DType::f32, hessian.shape());
   out.feedback = Tensor::on_host(DType::f32, hessian.shape());
@@ -78,7 +78,8 @@ AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int 
   std::ranges::copy(hessian.span<const float>(), damped.begin());
   const std::span<float> feedback = out.feedback.span<float>();
   for (Eigen::Index k = 0; k < n; ++k) {
-    damped[static_cast<size_t>(k * n + k)] += static_cast<float>(damp);
+    damped[static_cast<size_t>(k * n + k)] +=
+        static_cast<float>(damping.shrinkage * h(k, k) + damp);
     out.importance.span<float>()[static_cast<size_t>(k)] = h(k, k);
     for (Eigen::Index j = 0; j < n; ++j) {
       feedback[static_cast<size_t>(k * n + j)] =

@@ -26,10 +26,18 @@ struct LongWork {
   std::function<void()> between;
 };
 
-// hessian f32 [n, n], symmetric, on the host; dampening: part of the mean of the diagonal that is
-// added to it. Where H is so close to singular that this is not enough, more is added. Throws
-// Error(bad_input) where nothing helps: values that are not finite.
-AdaptiveRounding adaptive_rounding(const Tensor& hessian, double dampening, int rounds,
+// What is added to the diagonal: a part of its mean, as GPTQ does, and a part of each element. The
+// latter shrinks all correlations to 1 / (1 + shrinkage) of what the calibration rows say: rows are
+// few, and what chance correlates in them is not to be made use of (Ledoit and Wolf, "A
+// well-conditioned estimator for large-dimensional covariance matrices", 2004).
+struct Damping {
+  double dampening = 0.01;
+  double shrinkage = 0;
+};
+
+// hessian f32 [n, n], symmetric, on the host. Where H is so close to singular that this is not
+// enough, more is added. Throws Error(bad_input) where nothing helps: values that are not finite.
+AdaptiveRounding adaptive_rounding(const Tensor& hessian, const Damping& damping, int rounds,
                                    const LongWork& work);
 
 // The weight whose outputs on the inputs x come closest to those of `weight` on the inputs x_f that

@@ -74,8 +74,7 @@ std::optional<QuantizationScheme> scheme_of(const SchemeOverride& override,
                             override.pattern, group_size));
   }
   if (override.bits == 16) return std::nullopt;
-  return QuantizationScheme{
-      .bits = override.bits, .group_size = group_size, .symmetric = options.symmetric};
+  return common_scheme(options, override.bits, group_size);
 }
 
 void expect_units(const ModuleSchemes& schemes) {
@@ -132,9 +131,16 @@ bool is_selected(const QuantizeOptions& options, std::string_view module) {
          std::ranges::none_of(options.ignore, matches);
 }
 
+// With 8 bits one step more is nothing, and beyond 128 bf16's quotients are whole numbers.
+QuantizationScheme common_scheme(const QuantizeOptions& options, int bits, int64_t group_size) {
+  return {.bits = bits,
+          .group_size = group_size,
+          .symmetric = options.symmetric,
+          .signed_scales = options.symmetric && bits == 4 && options.signed_scales};
+}
+
 ModuleSchemes module_schemes(const QuantizeOptions& options, int64_t layers) {
-  const QuantizationScheme common{
-      .bits = options.bits, .group_size = options.group_size, .symmetric = options.symmetric};
+  const QuantizationScheme common = common_scheme(options, options.bits, options.group_size);
   ModuleSchemes schemes(static_cast<size_t>(layers));
   const std::vector<std::string> names = module_names(layers);
   const auto scheme_at = [&](size_t i) -> std::optional<QuantizationScheme>& {

@@ -40,6 +40,8 @@ using ModuleSchemes = std::vector<BlockSchemes>;  // by layer
 // Whether options.targets and options.ignore mean it to be quantized.
 bool is_selected(const QuantizeOptions& options, std::string_view module);
 
+QuantizationScheme common_scheme(const QuantizeOptions& options, int bits, int64_t group_size);
+
 // What is selected has the scheme of the options, but for options.overrides, the last of which
 // wins. Throws Error(usage) for one that matches no layer, and where they leave a unit with two
 // schemes, or nothing to quantize.

@@ -49,7 +49,7 @@ BlockPlan block_plan(const QuantizeOptions& options) {
       .duo = options.duo_scaling,
       .grid = options.grid};
   if (has_feedback(options)) {
-    plan.feedback = {.dampening = options.dampening,
+    plan.feedback = {.damping = {options.dampening, options.shrinkage},
                      .rounds = options.rounds,
                      .propagation = options.propagation};
   }
@@ -514,6 +514,7 @@ void apply_preset(QuantizePreset preset, QuantizeOptions& options) {
   options.method = preset == QuantizePreset::fast ? QuantizeMethod::awq : QuantizeMethod::awq_gptq;
   options.observer.reset();
   options.dampening = defaults.dampening;
+  options.shrinkage = defaults.shrinkage;
   const bool best = preset == QuantizePreset::best;
   options.rounds = best ? 6 : defaults.rounds;
   options.joined = best ? 2 : 0;

@@ -40,13 +40,14 @@ std::string awq_modifier(const QuantizeOptions& options) {
 }
 
 std::string gptq_head(const QuantizeOptions& options) {
-  return fmt::format(R"(    {}rounds {}, propagation {}
+  return fmt::format(R"(    {}rounds {}, propagation {}, shrinkage {}
     GPTQModifier:
       block_size: 128
       dampening_frac: {}
       actorder: static
 )",
-                     kRecipeComment, options.rounds, options.propagation, options.dampening);
+                     kRecipeComment, options.rounds, options.propagation, options.shrinkage,
+                     options.dampening);
 }
 
 // Which rows the run saw, where it was not simply all.
@@ -97,6 +98,12 @@ std::string group_yaml(size_t number, const io::QuantizationGroup& group,
                      group.observer);
 }
 
+std::string scales_comment(const QuantizeOptions& options) {
+  return options.symmetric && !options.signed_scales
+             ? fmt::format("{}scales positive\n", kRecipeComment)
+             : "";
+}
+
 // Also where the schemes are not chosen yet.
 std::string budget_comment(const QuantizeOptions& options) {
   return options.budget ? fmt::format("{}budget {}\n", kRecipeComment, *options.budget) : "";
@@ -117,8 +124,9 @@ std::string recipe_yaml(const QuantizeOptions& options, const ModuleSchemes& sch
   const bool feedback =
       options.method == QuantizeMethod::gptq || options.method == QuantizeMethod::awq_gptq;
   std::string text =
-      calibration_comment(options) + observer_comment(options) + budget_comment(options) +
-      "default_stage:\n  default_modifiers:\n" + (smooth ? awq_modifier(options) : "") +
+      calibration_comment(options) + observer_comment(options) + scales_comment(options) +
+      budget_comment(options) + "default_stage:\n  default_modifiers:\n" +
+      (smooth ? awq_modifier(options) : "") +
       (feedback ? gptq_head(options) : "    QuantizationModifier:\n") + "      config_groups:\n";
   const std::vector<io::QuantizationGroup> groups =
       config_groups(schemes, observer_in_files(options.observer.value_or(RangeObserver::mse)));

@@ -56,11 +56,15 @@ class Comments {
       options_.rounds = reader_.number_in<int>(line, "rounds: ", *value, 0, 100);
     } else if (const auto propagation = rest("propagation")) {
       options_.propagation = part(*propagation);
+    } else if (const auto shrinkage = rest("shrinkage")) {
+      options_.shrinkage = part(*shrinkage);
     } else if (const auto weight = rest("image weight")) {
       options_.image_weight.reset();
       if (*weight != "measured") options_.image_weight = part(*weight);
     } else if (const auto observer = rest("observer"); observer == "clip") {
       options_.observer = RangeObserver::clip;
+    } else if (const auto scales = rest("scales"); scales == "positive") {
+      options_.signed_scales = false;
     } else if (const auto rows = rest("rows")) {
       const int64_t wanted = count(*rows);
       if (options_.rows == 0) options_.rows = wanted;
@@ -86,8 +90,9 @@ class Comments {
                       weights->substr(0, 200)));
     } else {
       static const std::vector<std::string_view> kSettings = {
-          "rounds", "propagation", "image weight", "observer clip", "budget", "rows",
-          "seed",   "joined",      "tokens",       "held out",      "weights"};
+          "rounds",          "propagation", "shrinkage", "image weight", "observer clip",
+          "scales positive", "budget",      "rows",      "seed",         "joined",
+          "tokens",          "held out",    "weights"};
       reader_.fail(ErrorCode::bad_input, line,
                    fmt::format("unknown setting \"{}\"; is \"{}\" meant?", setting.substr(0, 64),
                                nearest(setting.substr(0, setting.rfind(' ')), kSettings)));

@@ -72,6 +72,7 @@ class RecipeReader : YamlReader {
   std::vector<std::string> read(const YamlNode& root, std::string_view text) {
     options_.rounds = QuantizeOptions().rounds;
     options_.propagation = QuantizeOptions().propagation;
+    options_.shrinkage = QuantizeOptions().shrinkage;
     options_.image_weight = QuantizeOptions().image_weight;
     options_.joined = 0;
     for (const YamlNode& stage : members(root)) read_stage(stage);

@@ -311,8 +311,8 @@ std::string what_ran(const QuantizeReport& r) {
                 fmt::format("duo scaling {}, {} factors tried", name(o.duo_scaling), o.grid));
   }
   if (o.method == QuantizeMethod::gptq || o.method == QuantizeMethod::awq_gptq) {
-    out += fact("Feedback", fmt::format("dampening {}, rounds {}, propagation {}", o.dampening,
-                                        o.rounds, o.propagation));
+    out += fact("Feedback", fmt::format("dampening {}, shrinkage {}, rounds {}, propagation {}",
+                                        o.dampening, o.shrinkage, o.rounds, o.propagation));
     out +=
         fact("An image token counts",
              o.image_weight ? fmt::format("{} of a text token", *o.image_weight) : "as measured");

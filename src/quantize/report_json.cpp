@@ -12,6 +12,7 @@ OrderedJson options_json(const QuantizeOptions& o) {
                       {"bits", o.bits},
                       {"group_size", o.group_size},
                       {"symmetric", o.symmetric},
+                      {"signed_scales", o.symmetric && o.bits == 4 && o.signed_scales},
                       {"observer", name(o.observer.value_or(RangeObserver::mse))}};
   if (o.method == QuantizeMethod::awq || o.method == QuantizeMethod::awq_gptq) {
     json["duo_scaling"] = name(o.duo_scaling);
@@ -19,6 +20,7 @@ OrderedJson options_json(const QuantizeOptions& o) {
   }
   if (o.method == QuantizeMethod::gptq || o.method == QuantizeMethod::awq_gptq) {
     json["dampening"] = o.dampening;
+    json["shrinkage"] = o.shrinkage;
     json["rounds"] = o.rounds;
     json["propagation"] = o.propagation;
     if (o.image_weight) json["image_weight"] = *o.image_weight;

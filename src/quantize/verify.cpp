@@ -253,7 +253,7 @@ class Verifier {
     for (const float scale : layer.scales) {
       infinite += std::isfinite(scale) ? 0 : 1;
       zero += scale == 0 ? 1 : 0;
-      negative += scale < 0 ? 1 : 0;
+      negative += scale < 0 && layer.zeros ? 1 : 0;
       linear.denormal_scales += scale != 0 && std::abs(scale) < smallest ? 1 : 0;
     }
     for (const auto& [count, what] :

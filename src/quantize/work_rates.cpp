@@ -131,7 +131,7 @@ class Sampler {
                                      empty(parts));
              });
     };
-    AdaptiveRounding how = adaptive_rounding(hessian, 0.01, 0, cx_.backend.host_threads());
+    AdaptiveRounding how = adaptive_rounding(hessian, {0.01}, 0, cx_.backend.host_threads());
     how.search = false;
     const double feedback = seconds_a_weight(how);
     how.rounds = 2;

@@ -54,8 +54,12 @@ std::vector<WeightMatrix> hard_matrices(int64_t rows, int64_t cols, uint64_t see
 std::vector<QuantizationScheme> schemes_with(int64_t group_size) {
   std::vector<QuantizationScheme> schemes;
   for (const int bits : {4, 8}) {
-    for (const bool symmetric : {true, false}) {
-      schemes.push_back({.bits = bits, .group_size = group_size, .symmetric = symmetric});
+    for (const auto& [symmetric, signed_scales] :
+         {std::pair{true, false}, {true, true}, {false, false}}) {
+      schemes.push_back({.bits = bits,
+                         .group_size = group_size,
+                         .symmetric = symmetric,
+                         .signed_scales = signed_scales});
     }
   }
   return schemes;
@@ -63,7 +67,8 @@ std::vector<QuantizationScheme> schemes_with(int64_t group_size) {
 
 std::string describe(const QuantizationScheme& scheme) {
   return std::to_string(scheme.bits) + " bits, groups of " + std::to_string(scheme.group_size) +
-         (scheme.symmetric ? ", symmetric" : ", asymmetric");
+         (scheme.symmetric ? ", symmetric" : ", asymmetric") +
+         (scheme.signed_scales ? ", signed scales" : "");
 }
 
 }  // namespace squint::test

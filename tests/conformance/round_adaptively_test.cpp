@@ -102,7 +102,7 @@ class RoundAdaptively : public OnEveryBackend {
     const Tensor h = correlated_moments(in, 91);
     for (const QuantizationScheme& scheme : schemes_with(group_size)) {
       for (const int rounds : {0, 2}) {
-        const AdaptiveRounding how = quantize::adaptive_rounding(h, 0.01, rounds, one_thread());
+        const AdaptiveRounding how = quantize::adaptive_rounding(h, {0.01}, rounds, one_thread());
         const QuantizedWeight expected = QuantizedWeight::on_host(rows, in, scheme);
         reference().round_adaptively(weight, how, scheme, expected);
         const double wanted = sum(row_errors(weight, h, expected, scheme));
@@ -126,14 +126,24 @@ TEST_P(RoundAdaptively, EachStepHelps) {
   const Tensor weight = Tensor::copy_of<float>(random_values(32 * 128, 92), {32, 128});
   const Tensor h = correlated_moments(128, 93);
   AdaptiveRounding alone;
-  alone.importance = quantize::adaptive_rounding(h, 0.01, 0, one_thread()).importance;
+  alone.importance = quantize::adaptive_rounding(h, {0.01}, 0, one_thread()).importance;
   const double nearest = error_of(weight, h, alone, scheme);
   const double fed =
-      error_of(weight, h, quantize::adaptive_rounding(h, 0.01, 0, one_thread()), scheme);
+      error_of(weight, h, quantize::adaptive_rounding(h, {0.01}, 0, one_thread()), scheme);
   const double descended =
-      error_of(weight, h, quantize::adaptive_rounding(h, 0.01, 2, one_thread()), scheme);
+      error_of(weight, h, quantize::adaptive_rounding(h, {0.01}, 2, one_thread()), scheme);
   EXPECT_LT(fed, nearest);
   EXPECT_LT(descended, fed);
+}
+
+// -8 reaches further than 7: with a scale of either sign it can do so where the weights do.
+TEST_P(RoundAdaptively, ScalesOfEitherSignComeCloser) {
+  const Tensor weight = Tensor::copy_of<float>(random_values(64 * 128, 92), {64, 128});
+  AdaptiveRounding how;
+  how.importance = Tensor::copy_of<float>(std::vector<float>(128, 1.0f), {128});
+  const Tensor h = correlated_moments(128, 93);
+  const double positive = error_of(weight, h, how, {.group_size = 32});
+  EXPECT_LT(error_of(weight, h, how, {.group_size = 32, .signed_scales = true}), 0.95 * positive);
 }
 
 // Sixteen rows go abreast; none may notice.
@@ -141,7 +151,7 @@ TEST_P(RoundAdaptively, ARowDoesNotDependOnItsNeighbours) {
   const QuantizationScheme scheme{.bits = 4, .group_size = 32, .symmetric = false};
   const Tensor weight = Tensor::copy_of<float>(random_values(19 * 64, 94), {19, 64});
   const AdaptiveRounding how =
-      quantize::adaptive_rounding(correlated_moments(64, 95), 0.01, 2, one_thread());
+      quantize::adaptive_rounding(correlated_moments(64, 95), {0.01}, 2, one_thread());
   const Guarded all({19, 64}, scheme);
   backend().round_adaptively(weight, how, scheme, all.weight);
   for (const int64_t row : {0, 7, 18}) {
@@ -158,7 +168,7 @@ TEST_P(RoundAdaptively, ZerosStayZero) {
   const Tensor weight = Tensor::copy_of<float>(std::vector<float>(2 * 64, 0.0f), {2, 64});
   for (const QuantizationScheme& scheme : schemes_with(32)) {
     const Tensor h = correlated_moments(64, 96);
-    EXPECT_EQ(error_of(weight, h, quantize::adaptive_rounding(h, 0.01, 2, one_thread()), scheme),
+    EXPECT_EQ(error_of(weight, h, quantize::adaptive_rounding(h, {0.01}, 2, one_thread()), scheme),
               0.0)
         << describe(scheme);
   }

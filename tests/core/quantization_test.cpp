@@ -37,6 +37,19 @@ TEST(GroupParameters, SymmetricDividesByHalfTheSteps) {
   expect_group(group_parameters(-0.9375f, 0.25f, kSymmetric), 0.125f, 0);
 }
 
+// Half a step past -8 for the end that reaches further, half a step past 7 for the other.
+TEST(GroupParameters, SignedScalesTurnTheLongerEndDown) {
+  QuantizationScheme scheme = kSymmetric;
+  scheme.signed_scales = true;
+  expect_group(group_parameters(-0.25f, 1.0625f, scheme), -0.125f, 0);
+  expect_group(group_parameters(-1.0625f, 0.25f, scheme), 0.125f, 0);
+  expect_group(group_parameters(-0.9375f, 1, scheme), -0.125f, 0);
+  expect_group(group_parameters(-0.9375f, 0.9375f, scheme), 0.125f, 0);
+  expect_group(group_parameters(0, 0, scheme), kEpsilon, 0);
+  EXPECT_EQ(quantize_value(0.9375f, {.scale = -0.125f, .zero = 0}, scheme), -8);
+  EXPECT_EQ(quantize_value(-0.25f, {.scale = -0.125f, .zero = 0}, scheme), 2);
+}
+
 TEST(GroupParameters, AsymmetricUsesTheWholeRange) {
   expect_group(group_parameters(-1, 0.875f, kAsymmetric), 0.125f, 0);
   expect_group(group_parameters(0.5f, 1.875f, kAsymmetric), 0.125f, -8);  // 0 is in the range

@@ -47,7 +47,7 @@ Tensor random_weight(int64_t rows, int64_t in, uint64_t seed) {
 }
 
 TEST(AdaptiveRounding, LargestSecondMomentsComeFirst) {
-  const AdaptiveRounding how = adaptive_rounding(moments(24, 40, kSeed), 0.01, 0, one_thread());
+  const AdaptiveRounding how = adaptive_rounding(moments(24, 40, kSeed), {0.01}, 0, one_thread());
   std::vector<int32_t> sorted = how.order;
   std::ranges::sort(sorted);
   for (int32_t i = 0; i < 24; ++i) EXPECT_EQ(sorted[static_cast<size_t>(i)], i);
@@ -60,7 +60,8 @@ TEST(AdaptiveRounding, LargestSecondMomentsComeFirst) {
 // H = U D Uᵀ with U = 1 + feedbackᵀ: its part below a diagonal gives D, and must be positive.
 TEST(AdaptiveRounding, FeedbackFactorsTheHessian) {
   constexpr int64_t kSize = 20;
-  const AdaptiveRounding how = adaptive_rounding(moments(kSize, 64, kSeed), 0.05, 0, one_thread());
+  const AdaptiveRounding how =
+      adaptive_rounding(moments(kSize, 64, kSeed), {0.05}, 0, one_thread());
   const auto h = [&](int64_t i, int64_t j) {
     return static_cast<double>(how.hessian.span<float>()[how.order[i] * kSize + how.order[j]]);
   };
@@ -134,7 +135,7 @@ std::vector<int> textbook_gptq(const Tensor& weight, const AdaptiveRounding& how
 TEST(AdaptiveRounding, IsGptq) {
   constexpr int64_t kSize = 32;
   const AdaptiveRounding found =
-      adaptive_rounding(moments(kSize, 48, kSeed), 0.01, 0, one_thread());
+      adaptive_rounding(moments(kSize, 48, kSeed), {0.01}, 0, one_thread());
   AdaptiveRounding how = found;
   how.search = false;
   const Tensor weight = random_weight(12, kSize, kSeed + 1);
@@ -159,20 +160,20 @@ TEST(AdaptiveRounding, IsGptq) {
 TEST(AdaptiveRounding, SilentInputsAreNoObstacle) {
   Tensor zero = Tensor::on_host(DType::f32, {16, 16});
   std::ranges::fill(zero.span<float>(), 0.0f);
-  const AdaptiveRounding how = adaptive_rounding(zero, 0.01, 2, one_thread());
+  const AdaptiveRounding how = adaptive_rounding(zero, {0.01}, 2, one_thread());
   for (int64_t i = 0; i < 16; ++i) EXPECT_GT(how.hessian.span<float>()[i * 16 + i], 0);
 }
 
 // Two tokens in sixteen dimensions: singular without dampening.
 TEST(AdaptiveRounding, DampensUntilItCanFactor) {
-  const AdaptiveRounding how = adaptive_rounding(moments(16, 2, kSeed), 0, 0, one_thread());
+  const AdaptiveRounding how = adaptive_rounding(moments(16, 2, kSeed), {0}, 0, one_thread());
   for (const float f : how.feedback.span<float>()) EXPECT_TRUE(std::isfinite(f));
 }
 
 TEST(AdaptiveRounding, RefusesWhatIsNotANumber) {
   Tensor h = moments(8, 16, kSeed);
   h.span<float>()[0] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THROW(adaptive_rounding(h, 0.01, 0, one_thread()), Error);
+  EXPECT_THROW(adaptive_rounding(h, {0.01}, 0, one_thread()), Error);
 }
 
 class Propagated : public ::testing::Test {

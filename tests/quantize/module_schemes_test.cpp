@@ -16,6 +16,7 @@ using test::says;
 QuantizeOptions with(std::vector<SchemeOverride> overrides) {
   QuantizeOptions options;
   options.overrides = std::move(overrides);
+  options.signed_scales = false;
   return options;
 }
 
@@ -37,6 +38,7 @@ TEST(ModuleSchemes, TheLastOverrideThatMatchesWins) {
 
 TEST(ModuleSchemes, WhatIsNotSelectedStaysAsItIs) {
   QuantizeOptions options;
+  options.signed_scales = false;
   options.targets = {"re:.*mlp.*", "re:.*layers.1.*"};
   options.ignore = {"model.language_model.layers.1.mlp.down_proj"};
   const ModuleSchemes schemes = module_schemes(options, 2);

@@ -33,13 +33,14 @@ TEST(SharedQuantize, PlainRoundingDivergesAsTheReferences) {
   EXPECT_NEAR(d.kl, 0.1378, 0.1378 * 0.02);
 }
 
-// llm-compressor's AWQ with the MSE observer reaches 0.005165 and .98768.
+// llm-compressor's AWQ with the MSE observer reaches 0.005165 and .98768; with scales of either
+// sign it is closer.
 TEST(SharedQuantize, AwqIsNoWorseThanTheReferences) {
   const auto shared = test::shared_data();
   if (!shared) GTEST_SKIP() << test::kNoShared;
   const Divergence d = quantize_and_compare(
       {.calibration = {{*shared / "calibration"}}, .method = QuantizeMethod::awq}, *shared);
-  EXPECT_LE(d.kl, 0.0052);
+  EXPECT_LE(d.kl, 0.0048);
   EXPECT_GE(d.top1, 0.987);
 }
 
@@ -52,6 +53,37 @@ TEST(SharedQuantize, TheDefaultIsAsGoodAsItsPresetPromises) {
       quantize_and_compare({.calibration = {{*shared / "calibration"}}}, *shared, 300);
   EXPECT_LE(d.kl, 0.0022);
   EXPECT_GE(d.top1, 0.991);
+}
+
+// Without channels that stand out AWQ elsewhere can lose to plain rounding.
+TEST(SharedQuantize, NoPresetIsWorseThanPlainRoundingWhereNoChannelStandsOut) {
+  const auto shared = test::shared_data();
+  if (!shared) GTEST_SKIP() << test::kNoShared;
+  const test::TempDir dir;
+  const BackendPtr backend = open_backend({.threads = 2});
+  QuantizeOptions options{.model = *shared / "random-shapes",
+                          .calibration = {{*shared / "calibration"}},
+                          .rows = 48,
+                          .held_out = 0};
+  CompareOptions pairs{.base = options.model, .data = *shared / "synthocr", .limit = 40};
+  const auto quantize = [&](const char* name) {
+    pairs.others.push_back(options.output = dir.path() / name);
+    quantize_checkpoint(options, *backend);
+  };
+  options.method = QuantizeMethod::rtn;
+  quantize("rtn");
+  for (const auto& [preset, name] : {std::pair{QuantizePreset::fast, "fast"},
+                                     {QuantizePreset::balanced, "balanced"},
+                                     {QuantizePreset::best, "best"}}) {
+    apply_preset(preset, options);
+    options.joined = 0;  // this model reads nothing
+    quantize(name);
+  }
+  const std::vector<Divergence> results = compare_models(pairs, *backend);
+  ASSERT_EQ(results.size(), 4);
+  for (size_t i = 1; i < results.size(); ++i) {
+    EXPECT_LT(results[i].kl, results[0].kl) << results[i].other;
+  }
 }
 
 TEST(SharedQuantize, ClippingIsWorthATenth) {

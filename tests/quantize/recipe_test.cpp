@@ -104,12 +104,14 @@ TEST(Recipe, SettingsOfAnEarlierOneAreGone) {
   QuantizeOptions before{.duo_scaling = DuoScaling::both, .grid = 7, .mappings = {{"a", {"b"}}}};
   before.rounds = 6;
   before.dampening = 0.5;
+  before.shrinkage = 0.5;
   const Read r = read(modifier("    AWQModifier: {}\n    GPTQModifier: {scheme: w4a16}"), before);
   EXPECT_EQ(r.options.duo_scaling, DuoScaling::on);
   EXPECT_EQ(r.options.grid, 20);
   EXPECT_TRUE(r.options.mappings.empty());
   EXPECT_EQ(r.options.rounds, 2);
   EXPECT_EQ(r.options.dampening, 0.01);
+  EXPECT_EQ(r.options.shrinkage, 0.2);
 }
 
 TEST(Recipe, ObserversByAllTheirNames) {
@@ -247,6 +249,7 @@ TEST(Recipe, OptionsComeBackFromWhatIsWritten) {
         o.rows = count % 4;
         if (even) o.seed = 12345678901234567890u;
         o.calibration_tokens = count % 5;
+        o.signed_scales = even;
         if (method == QuantizeMethod::awq || method == QuantizeMethod::awq_gptq) {
           o.duo_scaling = duo;
           o.grid = 4 + count;
@@ -254,6 +257,7 @@ TEST(Recipe, OptionsComeBackFromWhatIsWritten) {
         }
         if (method == QuantizeMethod::gptq || method == QuantizeMethod::awq_gptq) {
           o.dampening = 0.1 / count;
+          o.shrinkage = 0.7 / count;
           o.rounds = count;
           o.propagation = 1.0 / count;
           o.image_weight = 1.0 / 3;
@@ -276,6 +280,8 @@ TEST(Recipe, OptionsComeBackFromWhatIsWritten) {
         EXPECT_EQ(r.options.grid, o.grid);
         EXPECT_EQ(r.options.mappings, o.mappings);
         EXPECT_EQ(r.options.dampening, o.dampening);
+        EXPECT_EQ(r.options.shrinkage, o.shrinkage);
+        EXPECT_EQ(r.options.signed_scales, o.signed_scales || !o.symmetric);
         EXPECT_EQ(r.options.rounds, o.rounds);
         EXPECT_EQ(r.options.propagation, o.propagation);
         EXPECT_EQ(r.options.image_weight, o.image_weight);

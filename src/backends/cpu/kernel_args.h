@@ -167,6 +167,7 @@ struct QuantizeArgs {
   float lowest;
   float highest;
   bool symmetric;
+  bool signed_scales;   // symmetric only
   int steps;            // ranges tried; 1 is min/max
   const float* errors;  // [32768]: round(|e|^2.4) by the bf16 bits of |e|, when steps > 1
   int8_t* codes;        // [rows, in]
@@ -192,6 +193,7 @@ struct RoundingArgs {
   float lowest;
   float highest;
   bool symmetric;
+  bool signed_scales;  // symmetric only
   int8_t* codes;
   uint16_t* scales;
   int8_t* zeros;

@@ -24,8 +24,15 @@ static inline GroupScale scale_of(const QuantizeArgs& a, float low, float high) 
   high = high > 0 ? high : 0;
   GroupScale g{0, 0};
   if (a.symmetric) {
-    const float largest = -low > high ? -low : high;
-    g.scale = round_one_to_bf16(largest / ((a.highest - a.lowest) / 2));
+    const float half = (a.highest - a.lowest) / 2;
+    const float further = -low > high ? -low : high;
+    g.scale = round_one_to_bf16(further / half);
+    if (a.signed_scales) {
+      const float of_further = further / (half + 1);
+      const float of_nearer = (-low > high ? high : -low) / half;
+      g.scale = round_one_to_bf16(of_further > of_nearer ? of_further : of_nearer);
+      if (high > -low) g.scale = -g.scale;
+    }
   } else {
     g.scale = round_one_to_bf16(round_one_to_bf16(high - low) / (a.highest - a.lowest));
     float zero = 0;

@@ -79,13 +79,18 @@ class RoundingPanel {
     low.store(lows);
     high.store(highs);
     for (float& e : least) e = 3.4e38f;
+    alignas(64) float sign[kLanes];
+    choose_signs(begin, lows, highs, sign);
     const int first = a_.search ? kWidestRange : 0;
     const int end = a_.search ? kNarrowestRange : 1;
     for (int k = first; k < end; ++k) {
       const float p = 1 - 0.0075f * static_cast<float>(k);
       alignas(64) float scale[kLanes];
       alignas(64) float zero[kLanes];
-      for (int j = 0; j < kLanes; ++j) parameters(lows[j] * p, highs[j] * p, scale[j], zero[j]);
+      for (int j = 0; j < kLanes; ++j) {
+        parameters(lows[j] * p, highs[j] * p, scale[j], zero[j]);
+        scale[j] *= sign[j];
+      }
       alignas(64) float error[kLanes];
       error_with(begin, V::load(scale), V::load(zero)).store(error);
       for (int j = 0; j < kLanes; ++j) {
@@ -95,6 +100,21 @@ class RoundingPanel {
         zero_[group * kLanes + j] = zero[j];
       }
     }
+  }
+
+  // The scale's better sign, where the end that reaches further is exactly the lowest integer.
+  void choose_signs(int64_t begin, const float* lows, const float* highs, float* sign) const {
+    for (int j = 0; j < kLanes; ++j) sign[j] = 1;
+    if (!a_.signed_scales) return;
+    const float p = static_cast<float>(a_.highest - a_.lowest) / (-2 * a_.lowest);
+    alignas(64) float scale[kLanes];
+    alignas(64) float zero[kLanes];
+    alignas(64) float error[2][kLanes];
+    for (int j = 0; j < kLanes; ++j) parameters(lows[j] * p, highs[j] * p, scale[j], zero[j]);
+    error_with(begin, V::load(scale), V::load(zero)).store(error[0]);
+    for (float& s : scale) s = -s;
+    error_with(begin, V::load(scale), V::load(zero)).store(error[1]);
+    for (int j = 0; j < kLanes; ++j) sign[j] = error[1][j] < error[0][j] ? -1.0f : 1.0f;
   }
 
   void parameters(float low, float high, float& scale, float& zero) const {
@@ -201,7 +221,7 @@ class RoundingPanel {
       if (!(c[j] > 0)) continue;
       const float wanted = round_one_to_bf16(scale + b[j] / c[j]);
       const float d = wanted - scale;
-      if (!(wanted > 0.5f * first && wanted < 1.5f * first) || !(d * d * c[j] < 2 * d * b[j])) {
+      if (!(wanted / first > 0.5f && wanted / first < 1.5f) || !(d * d * c[j] < 2 * d * b[j])) {
         continue;
       }
       step[j] = d;

@@ -67,21 +67,43 @@ class Row {
     return group;
   }
 
+  // Σ importance (w - ŵ)²
+  float group_error(size_t begin, const GroupParameters& group) const {
+    float error = 0;
+    for (size_t i = begin; i < begin + columns_; ++i) {
+      const float e = weight_[i] - code_of(weight_[i], group) * group.scale;
+      error += e * e * how_.importance.span<const float>()[i];
+    }
+    return error;
+  }
+
+  // Of the scale, where the end that reaches further is exactly the lowest integer.
+  float better_sign(size_t begin, float low, float high) const {
+    if (!scheme_.symmetric || !scheme_.signed_scales) return 1;
+    const float p = static_cast<float>(scheme_.highest() - scheme_.lowest()) /
+                    static_cast<float>(-2 * scheme_.lowest());
+    GroupParameters group = parameters(low * p, high * p);
+    const float positive = group_error(begin, group);
+    group.scale = -group.scale;
+    return group_error(begin, group) < positive ? -1.0f : 1.0f;
+  }
+
   GroupParameters best_group(size_t begin) const {
     const std::span<const float> w = weight_.subspan(begin, columns_);
     const float low = std::min(0.0f, std::ranges::min(w));
     const float high = std::max(0.0f, std::ranges::max(w));
-    if (!how_.search) return parameters(low, high);
+    const float sign = better_sign(begin, low, high);
+    const auto with = [&](float p) {
+      GroupParameters group = parameters(low * p, high * p);
+      group.scale *= sign;
+      return group;
+    };
+    if (!how_.search) return with(1);
     GroupParameters best;
     float least = std::numeric_limits<float>::max();
     for (int k = kWidest; k < kNarrowest; ++k) {
-      const float p = 1 - 0.0075f * static_cast<float>(k);
-      const GroupParameters tried = parameters(low * p, high * p);
-      float error = 0;
-      for (size_t i = 0; i < w.size(); ++i) {
-        const float e = w[i] - code_of(w[i], tried) * tried.scale;
-        error += e * e * how_.importance.span<const float>()[begin + i];
-      }
+      const GroupParameters tried = with(1 - 0.0075f * static_cast<float>(k));
+      const float error = group_error(begin, tried);
       if (error < least || k == kWidest) {
         least = error;
         best = tried;
@@ -130,7 +152,7 @@ class Row {
     float& scale = groups_[g].scale;
     const float wanted = round_to_bf16(scale + slope / curve);
     const float step = wanted - scale;
-    const bool near = wanted > 0.5f * first && wanted < 1.5f * first;
+    const bool near = wanted / first > 0.5f && wanted / first < 1.5f;
     if (near && step * step * curve < 2 * step * slope) scale = wanted;
   }
 
