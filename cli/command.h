@@ -49,5 +49,8 @@ void add_eval(CLI::App& app, Outcome& outcome);
 void add_report(CLI::App& app, Outcome& outcome);
 void add_doctor(CLI::App& app, Outcome& outcome);
 void add_compare(CLI::App& app, Outcome& outcome);
+// These two describe all commands of `app`, which must outlive the parsing.
+void add_completion(CLI::App& app);
+void add_manual(CLI::App& app);
 
 }  // namespace squint::cli

@@ -35,6 +35,8 @@ int run(int argc, char** argv) {
   add_compare(app, outcome);
   add_report(app, outcome);
   add_doctor(app, outcome);
+  add_completion(app);
+  add_manual(app);
   return run_program(app, outcome, argc, argv);
 }
 
