@@ -29,6 +29,29 @@ TEST_F(HuggingFace, FetchesAWholeRepository) {
   EXPECT_EQ(notices_, std::vector<std::string>());
 }
 
+// A hundred pages of names; what they say is planned for, sorted and summed.
+TEST_F(HuggingFace, ListsAHundredThousandFiles) {
+  for (int i = 0; i < 100'000; ++i) {
+    hub_.files[fmt::format("data/{:03}/{:05}.txt", i / 1000, i)] = {.content = "x", .large = false};
+  }
+  options_.dry_run = true;
+  const PullPlan plan = pull(options_).plan;
+  ASSERT_EQ(plan.files.size(), 100'000U);
+  EXPECT_EQ(plan.files.front().path, "data/000/00000.txt");
+  EXPECT_EQ(plan.files.back().path, "data/099/99999.txt");
+  EXPECT_EQ(plan.total_bytes, 100'000);
+  EXPECT_GE(hub_.hub_requests().size(), 100U);
+}
+
+TEST_F(HuggingFace, FetchesThousandsOfSmallFiles) {
+  for (int i = 0; i < 3000; ++i) {
+    hub_.files[fmt::format("{}/{}.txt", i % 7, i)] = {.content = fmt::format("{}", i),
+                                                      .large = false};
+  }
+  pull(options_);
+  expect_all_files();
+}
+
 TEST_F(HuggingFace, WhatIsThereIsNotFetchedAgain) {
   add_usual_files();
   pull(options_);
