@@ -18,6 +18,7 @@ FACE = {
     "error": "base", "version": "base", "backend": "backends", "engine": "runtime",
     "quantize": "quantize", "inspect": "quantize", "verify": "quantize", "divergence": "quantize",
     "doctor": "machine", "pull": "hub", "evaluate": "eval", "ocrbench": "eval", "compare": "eval",
+    "fit": "runtime",
 }
 # Rooms that only an embedding program may see: they are handed down by reference.
 HANDED_DOWN = {"backends"}
