@@ -21,8 +21,8 @@ int run(int argc, char** argv) {
 #ifdef M_MMAP_THRESHOLD
   mallopt(M_MMAP_THRESHOLD, kLargestKept);
 #endif
-  const InterruptWatch interrupt;
-  Outcome outcome{.stop = interrupt.token()};
+  InterruptWatch interrupt;
+  Outcome outcome{.stop = interrupt.token(), .renew_stop = [&] { return interrupt.renew(); }};
   CLI::App app("squint: quantizes Qwen3-VL to 4 bits, proves that it still reads, and runs it.");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
