@@ -34,6 +34,8 @@ int run(int argc, char** argv) {
   add_eval(app, outcome);
   add_compare(app, outcome);
   add_report(app, outcome);
+  add_bench(app, outcome);
+  add_fit(app, outcome);
   add_doctor(app, outcome);
   return run_program(app, outcome, argc, argv);
 }
