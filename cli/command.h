@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <stop_token>
 #include <string>
 
@@ -38,6 +39,8 @@ std::string refuse_empty(const std::string& name);
 // Filled by the command that ran.
 struct Outcome {
   std::stop_token stop;  // set by Ctrl-C
+  // For commands that go on after one: the token of the next. Empty in programs without any.
+  std::function<std::stop_token()> renew_stop = {};
   int exit_code = ok;
 };
 
@@ -47,6 +50,8 @@ void add_quantize(CLI::App& app, Outcome& outcome);
 void add_run(CLI::App& app, Outcome& outcome);
 void add_eval(CLI::App& app, Outcome& outcome);
 void add_report(CLI::App& app, Outcome& outcome);
+void add_bench(CLI::App& app, Outcome& outcome);
+void add_fit(CLI::App& app, Outcome& outcome);
 void add_doctor(CLI::App& app, Outcome& outcome);
 void add_compare(CLI::App& app, Outcome& outcome);
 // These two describe all commands of `app`, which must outlive the parsing.

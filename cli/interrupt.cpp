@@ -24,14 +24,39 @@ InterruptWatch::InterruptWatch() {
   const sigset_t signals = watched_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   watcher_ = std::thread([this, signals] {
-    for (int asked = 0;; ++asked) {
+    while (true) {
       int signal = 0;
       sigwait(&signals, &signal);
       if (signal == SIGUSR2) return;
-      if (asked > 0) _exit(interrupted);
-      source_.request_stop();
+      take(signal);
     }
   });
+}
+
+void InterruptWatch::take(int signal) {
+  std::stop_source source;
+  {
+    const std::lock_guard lock(mutex_);
+    if (asked_) _exit(interrupted);
+    asked_ = true;
+    terminated_ = signal == SIGTERM;
+    source = source_;
+  }
+  source.request_stop();
+}
+
+std::stop_token InterruptWatch::token() const {
+  const std::lock_guard lock(mutex_);
+  return source_.get_token();
+}
+
+std::stop_token InterruptWatch::renew() {
+  const std::lock_guard lock(mutex_);
+  if (asked_ && !terminated_) {
+    source_ = std::stop_source();
+    asked_ = false;
+  }
+  return source_.get_token();
 }
 
 InterruptWatch::~InterruptWatch() {

@@ -1,6 +1,7 @@
 // interrupt.h: Ctrl-C as a request to stop.
 #pragma once
 
+#include <mutex>
 #include <stop_token>
 #include <thread>
 
@@ -12,10 +13,18 @@ class InterruptWatch {
  public:
   InterruptWatch();
   ~InterruptWatch();
-  std::stop_token token() const { return source_.get_token(); }
+  std::stop_token token() const;
+  // Once a Ctrl-C has been answered and more is to come: a token for the next one, which counts as
+  // the first again. After SIGTERM, the one that asked to stop: that signal means all of it.
+  std::stop_token renew();
 
  private:
+  void take(int signal);
+
+  mutable std::mutex mutex_;
   std::stop_source source_;
+  bool asked_ = false;
+  bool terminated_ = false;
   std::thread watcher_;
 };
 

@@ -21,8 +21,8 @@ int run(int argc, char** argv) {
 #ifdef M_MMAP_THRESHOLD
   mallopt(M_MMAP_THRESHOLD, kLargestKept);
 #endif
-  const InterruptWatch interrupt;
-  Outcome outcome{.stop = interrupt.token()};
+  InterruptWatch interrupt;
+  Outcome outcome{.stop = interrupt.token(), .renew_stop = [&] { return interrupt.renew(); }};
   CLI::App app("squint: quantizes Qwen3-VL to 4 bits, proves that it still reads, and runs it.");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
@@ -34,6 +34,8 @@ int run(int argc, char** argv) {
   add_eval(app, outcome);
   add_compare(app, outcome);
   add_report(app, outcome);
+  add_bench(app, outcome);
+  add_fit(app, outcome);
   add_doctor(app, outcome);
   add_completion(app);
   add_manual(app);

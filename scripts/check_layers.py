@@ -10,7 +10,7 @@ RANKS = {
     "ops": 2, "io": 2, "text": 2, "image": 2,
     "models": 3, "backends": 3, "hub": 3,
     "runtime": 4, "quantize": 4, "machine": 4,
-    "eval": 5,
+    "eval": 5, "bench": 5,
     "cli": 6,
 }
 # The public headers, each a part of the room that implements it.
@@ -18,6 +18,7 @@ FACE = {
     "error": "base", "version": "base", "backend": "backends", "engine": "runtime",
     "quantize": "quantize", "inspect": "quantize", "verify": "quantize", "divergence": "quantize",
     "doctor": "machine", "pull": "hub", "evaluate": "eval", "ocrbench": "eval", "compare": "eval",
+    "fit": "runtime", "bench": "bench",
 }
 # Rooms that only an embedding program may see: they are handed down by reference.
 HANDED_DOWN = {"backends"}

@@ -11,11 +11,13 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "squint/backend.h"
+#include "squint/fit.h"
 
 namespace squint {
 
@@ -46,6 +48,13 @@ struct Request {
   std::vector<Turn> turns;
   int64_t max_tokens = 1024;
   Sampling sampling;
+  // Areas that images are resized to, in pixels; the model's own limits where not given.
+  std::optional<int64_t> min_pixels;
+  std::optional<int64_t> max_pixels;
+  // For measurements. Instead of turns, the prompt as ids, none of an image:
+  std::vector<int32_t> ids;
+  // and a fixed length: end tokens become part of the answer, which goes on to max_tokens.
+  bool ignore_end = false;
 };
 
 enum class FinishReason : uint8_t {
@@ -79,9 +88,16 @@ class Engine {
   using OnText = std::function<void(const std::string& piece)>;
   // Calls on_text with every piece of text that is complete. One call at a time.
   // Throws Error(interrupted) when asked to stop, Error(bad_input) for an unreadable image or a
-  // prompt that is too long.
+  // prompt that is too long, Error(usage) for a request that makes no sense.
   Completion generate(const Request& request, const OnText& on_text = {},
                       const std::stop_token& stop = {});
+
+  // Token ids of a text as it is, without a chat around it.
+  std::vector<int32_t> encode(const std::string& text) const;
+
+  // What answering takes of memory, all in all; its images are read for it. Throws as generate
+  // does.
+  FitPlan plan(const Request& request) const;
 
   // Bytes of the checkpoint's tensors, and what a prompt adds.
   int64_t weight_bytes() const;

@@ -10,7 +10,12 @@
 namespace squint {
 
 int64_t anonymous_bytes();
-int64_t peak_resident_bytes();  // since the process started, pages of mapped files counted
+int64_t resident_bytes();       // now, pages of mapped files counted
+int64_t peak_resident_bytes();  // the most since the process started, or since the last:
+bool restart_peak();            // false where the system cannot
+
+// Gives back to the system what was freed, as far as the C library can.
+void trim_memory();
 
 // The most anonymous memory that was seen, beside what there was at construction.
 class PeakMemory {

@@ -167,6 +167,13 @@ Tensor Checkpoint::get(std::string_view name) const {
   return *tensor;
 }
 
+void Checkpoint::give_back(std::string_view prefix) const {
+  for (auto it = entries_.lower_bound(prefix);
+       it != entries_.end() && it->first.starts_with(prefix); ++it) {
+    advise(it->second.tensor, PageUse::done);
+  }
+}
+
 const std::string& Checkpoint::shard_of(std::string_view name) const {
   const auto it = entries_.find(name);
   if (it == entries_.end()) report_absent(name);

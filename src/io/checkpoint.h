@@ -35,6 +35,8 @@ class Checkpoint {
   // Error(bad_input) when absent, naming similar tensors.
   Tensor get(std::string_view name) const;
   std::vector<std::string> names() const;  // sorted
+  // Of the tensors whose names begin so: their pages are not needed for now (io::advise).
+  void give_back(std::string_view prefix) const;
   // The file that holds a tensor. Error(bad_input) when absent.
   const std::string& shard_of(std::string_view name) const;
   int64_t tensor_bytes() const;

@@ -23,20 +23,46 @@ class Part : public Storage {
 
 }  // namespace
 
-Arena::Place Arena::take(int64_t count) {
-  const int64_t needed = round_up(std::max<int64_t>(count, 1), kAlignment);
-  while (block_ < blocks_.size() && blocks_[block_]->bytes() - used_ < needed) {
+ArenaLayout::Place ArenaLayout::take(int64_t bytes) {
+  const int64_t needed = round_up(std::max<int64_t>(bytes, 1), kAlignment);
+  while (block_ < blocks_.size() && blocks_[block_].bytes - used_ < needed) {
     ++block_;
     used_ = 0;
   }
   if (block_ == blocks_.size()) {
-    blocks_.push_back(
-        backend_.allocate(std::max(needed, std::max(kSmallestBlock, capacity() / 2))));
+    blocks_.push_back({.bytes = std::max(needed, std::max(kSmallestBlock, capacity() / 2))});
     used_ = 0;
   }
   const int64_t offset = used_;
   used_ += needed;
-  return {blocks_[block_], offset};
+  blocks_[block_].touched = std::max(blocks_[block_].touched, used_);
+  return {block_, offset};
+}
+
+void ArenaLayout::release(const Mark& mark) {
+  block_ = mark.block;
+  used_ = mark.used;
+}
+
+int64_t ArenaLayout::capacity() const {
+  int64_t total = 0;
+  for (const Block& block : blocks_) total += block.bytes;
+  return total;
+}
+
+int64_t ArenaLayout::touched() const {
+  int64_t total = 0;
+  for (const Block& block : blocks_) total += block.touched;
+  return total;
+}
+
+Arena::Place Arena::take(int64_t count) {
+  const ArenaLayout::Place place = layout_.take(count);
+  // Where memory ran out, a block of the layout is still to come.
+  while (blocks_.size() <= place.block) {
+    blocks_.push_back(backend_.allocate(layout_.block_bytes(blocks_.size())));
+  }
+  return {blocks_[place.block], place.offset};
 }
 
 Tensor Arena::tensor(const Shape& shape, DType dtype) {

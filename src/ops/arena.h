@@ -13,6 +13,37 @@ namespace squint {
 
 class Backend;
 
+// Where things go in an arena, without any memory: also what it will take, before it is there.
+class ArenaLayout {
+ public:
+  struct Place {
+    size_t block = 0;
+    int64_t offset = 0;  // bytes
+  };
+  Place take(int64_t bytes);  // may add a block
+
+  struct Mark {
+    size_t block = 0;
+    int64_t used = 0;
+  };
+  Mark mark() const { return {block_, used_}; }
+  void release(const Mark& mark);  // everything taken since
+
+  size_t blocks() const { return blocks_.size(); }
+  int64_t block_bytes(size_t block) const { return blocks_[block].bytes; }
+  int64_t capacity() const;  // bytes of all blocks
+  int64_t touched() const;   // bytes of them that were ever taken
+
+ private:
+  struct Block {
+    int64_t bytes = 0;
+    int64_t touched = 0;
+  };
+  std::vector<Block> blocks_;
+  size_t block_ = 0;  // the block in use
+  int64_t used_ = 0;  // bytes of it taken
+};
+
 class Arena {
  public:
   explicit Arena(Backend& backend) : backend_(backend) {}
@@ -21,23 +52,20 @@ class Arena {
   Tensor tensor(const Shape& shape, DType dtype = DType::f32);
   std::shared_ptr<Storage> bytes(int64_t count);
 
-  int64_t capacity() const;  // bytes held
+  int64_t capacity() const;                              // bytes held
+  int64_t touched() const { return layout_.touched(); }  // bytes of them that were ever taken
 
   // Everything made since the scope began is given back when it ends.
   class Scope {
    public:
-    explicit Scope(Arena& arena) : arena_(arena), block_(arena.block_), used_(arena.used_) {}
-    ~Scope() {
-      arena_.block_ = block_;
-      arena_.used_ = used_;
-    }
+    explicit Scope(Arena& arena) : arena_(arena), mark_(arena.layout_.mark()) {}
+    ~Scope() { arena_.layout_.release(mark_); }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
    private:
     Arena& arena_;
-    size_t block_;
-    int64_t used_;
+    ArenaLayout::Mark mark_;
   };
 
  private:
@@ -48,9 +76,8 @@ class Arena {
   Place take(int64_t count);
 
   Backend& backend_;
-  std::vector<std::shared_ptr<Storage>> blocks_;
-  size_t block_ = 0;  // the block in use
-  int64_t used_ = 0;  // bytes of it taken
+  ArenaLayout layout_;
+  std::vector<std::shared_ptr<Storage>> blocks_;  // of the layout
 };
 
 }  // namespace squint

@@ -29,6 +29,11 @@ struct KvLayer {
   int64_t length = 0;
 };
 
+struct PreparedSize {
+  int64_t kept = 0;     // bytes, for as long as the weight lives
+  int64_t passing = 0;  // bytes beside them, while it is prepared
+};
+
 struct AttentionArgs {
   Tensor query;            // [T, heads, head_dim]; heads is a multiple of kv.heads
   const KvLayer* kv;       // query head j reads key/value head j / (heads / kv.heads)
@@ -73,9 +78,13 @@ class Backend {
   virtual void copy(const Tensor& from, const Tensor& to) = 0;  // same dtype and number of elements
   virtual void synchronize() = 0;
   virtual LinearWeight prepare(const LinearWeight& weight) = 0;  // re-lay for this device, at load
+  // Bytes that prepare allocates for a weight stored so.
+  virtual PreparedSize prepared_size(const WeightForm& form) const = 0;
   virtual KvLayer make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
                           int64_t capacity) = 0;
   virtual int64_t kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const = 0;
+  // What attention keeps for itself, once there were `length` keys.
+  virtual int64_t attention_bytes(int64_t head_dim, int64_t length) const = 0;
 
   // out = x Wᵀ + b. x [T, in], out [T, out].
   virtual void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) = 0;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <variant>
 
 #include "core/packed_int.h"
+#include "core/quantization.h"
 #include "core/tensor.h"
 
 namespace squint {
@@ -13,6 +15,14 @@ namespace squint {
 class PreparedWeight {
  public:
   virtual ~PreparedWeight() = default;
+};
+
+// How a weight is stored, of one that need not be there: its size says what it will take.
+struct WeightForm {
+  int64_t out_features = 0;
+  int64_t in_features = 0;
+  DType dtype = DType::bf16;                 // of a dense one: bf16, f16 or f32
+  std::optional<QuantizationScheme> scheme;  // of a packed one
 };
 
 struct LinearWeight {

@@ -6,9 +6,12 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/process_memory.h"
 #include "models/qwen3_vl/chat_template.h"
 #include "models/qwen3_vl/model.h"
+#include "models/qwen3_vl/stored_forms.h"
 #include "runtime/generation_config.h"
+#include "runtime/memory_plan.h"
 #include "runtime/sampler.h"
 #include "squint/error.h"
 #include "text/stream_decoder.h"
@@ -54,7 +57,8 @@ qwen3_vl::Message message_of(const Turn& turn) {
 class Engine::Impl {
  public:
   Impl(const std::filesystem::path& folder, Backend& backend)
-      : backend_(backend),
+      : program_bytes_(resident_bytes()),
+        backend_(backend),
         checkpoint_(io::Checkpoint::open(folder)),
         model_(checkpoint_, backend),
         scratch_(backend) {
@@ -69,6 +73,23 @@ class Engine::Impl {
 
   const Sampling& default_sampling() const { return generation_.sampling; }
   int64_t weight_bytes() const { return checkpoint_.tensor_bytes(); }
+  FitPlan plan(const Request& request) const {
+    const qwen3_vl::ModelInput input = read(request);
+    std::vector<int64_t> patches;
+    for (const qwen3_vl::Patches& image : input.images) patches.push_back(image.values.dim(0));
+    const runtime::RunLength length{.patches = patches,
+                                    .prompt = input.tokens(),
+                                    .context = input.tokens() + limit_of(request, input)};
+    const auto forms = qwen3_vl::stored_forms(checkpoint_.config(), io::kConfigFileName);
+    FitPlan plan = runtime::in_words(
+        runtime::plan_memory(model_.config(), forms, backend_, length, program_bytes_), length,
+        runtime::text_form(model_.config(), forms));
+    plan.model = checkpoint_.folder().string();
+    return plan;
+  }
+  std::vector<int32_t> encode(const std::string& text) const {
+    return model_.processor().tokenizer().encode(text);
+  }
   int64_t cache_bytes(int64_t tokens) const {
     const qwen3_vl::TextConfig& c = model_.config().text;
     return c.layers * backend_.kv_bytes(c.kv_heads, c.head_dim, tokens);
@@ -93,8 +114,7 @@ class Engine::Impl {
     if (!features.empty()) done.ms_images = ms_since(start);
 
     const auto prefill_start = Clock::now();
-    const int64_t room = model_.config().text.max_positions - input.tokens();
-    const int64_t limit = std::min(request.max_tokens, std::max<int64_t>(room, 1));
+    const int64_t limit = limit_of(request, input);
     KvCache cache = model_.make_cache(cx, input.tokens() + limit);
     const qwen3_vl::Prompt prompt{&input, features, &cache};
     const Tensor hidden = model_.prefill(cx, {&prompt, 1});
@@ -109,6 +129,12 @@ class Engine::Impl {
   }
 
  private:
+  // Tokens of an answer, as the model's positions allow.
+  int64_t limit_of(const Request& request, const qwen3_vl::ModelInput& input) const {
+    const int64_t room = model_.config().text.max_positions - input.tokens();
+    return std::min(request.max_tokens, std::max<int64_t>(room, 1));
+  }
+
   struct Decoding {
     const Request& request;
     const OnText& on_text;
@@ -118,19 +144,30 @@ class Engine::Impl {
   };
 
   qwen3_vl::ModelInput read(const Request& request) const {
+    if (!request.ids.empty()) {
+      if (request.turns.empty()) return model_.processor().prepare_ids(request.ids);
+      throw Error(ErrorCode::usage, "request: expected turns or ids, found both");
+    }
     std::vector<qwen3_vl::Message> messages;
     std::vector<qwen3_vl::Patches> images;
+    const qwen3_vl::Processor& processor = model_.processor();
+    const qwen3_vl::ImageProcessorConfig limits =
+        with_areas(processor.image_config(), request.min_pixels, request.max_pixels);
     for (const Turn& turn : request.turns) {
       check_turn(turn);
       messages.push_back(message_of(turn));
       for (const ImageInput& image : turn.images) {
         images.push_back(image.bytes.empty()
-                             ? model_.processor().read_image(image.path)
-                             : model_.processor().read_image(std::as_bytes(std::span(image.bytes)),
-                                                             image.path.string()));
+                             ? processor.read_image(image.path, limits)
+                             : processor.read_image(std::as_bytes(std::span(image.bytes)),
+                                                    image.path.string(), limits));
       }
     }
-    return model_.processor().prepare(render_chat(messages, {}), std::move(images));
+    return processor.prepare(render_chat(messages, {}), std::move(images));
+  }
+
+  bool is_end(int32_t id) const {
+    return std::ranges::find(generation_.eos_token_ids, id) != generation_.eos_token_ids.end();
   }
 
   void decode(Context& cx, const qwen3_vl::ModelInput& input, const Tensor& first,
@@ -154,7 +191,7 @@ class Engine::Impl {
     done.finish = FinishReason::length;
     int64_t position = input.positions.next;
     while (true) {
-      if (std::ranges::find(generation_.eos_token_ids, next) != generation_.eos_token_ids.end()) {
+      if (!d.request.ignore_end && is_end(next)) {
         done.finish = FinishReason::stop;
         break;
       }
@@ -170,6 +207,7 @@ class Engine::Impl {
     done.ms_decode = ms_since(decode_start);
   }
 
+  int64_t program_bytes_;  // what the process took before
   Backend& backend_;
   io::Checkpoint checkpoint_;
   qwen3_vl::Model model_;
@@ -184,8 +222,11 @@ Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 
 Sampling Engine::default_sampling() const { return impl_->default_sampling(); }
+std::vector<int32_t> Engine::encode(const std::string& text) const { return impl_->encode(text); }
 int64_t Engine::weight_bytes() const { return impl_->weight_bytes(); }
 int64_t Engine::cache_bytes(int64_t tokens) const { return impl_->cache_bytes(tokens); }
+
+FitPlan Engine::plan(const Request& request) const { return impl_->plan(request); }
 
 Completion Engine::generate(const Request& request, const OnText& on_text,
                             const std::stop_token& stop) {

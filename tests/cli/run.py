@@ -15,6 +15,7 @@ import os
 import pty
 import random
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -118,6 +119,7 @@ class Case:
             "DATA": str(repo / "tests/data"),
             "BREAK": str(repo / "tests/cli/break_checkpoint.py"),
             "MAKE_PNG": str(repo / "tests/cli/make_png.py"),
+            "FIT_HOLDS": str(repo / "tests/cli/fit_holds.py"),
             "FAKE_HUB": str(repo / "tests/cli/fake_hub.py"),
         }
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
@@ -127,6 +129,8 @@ class Case:
         self.next_terminal = False
         self.next_as_nobody = False
         self.next_interrupt = None
+        self.next_input = None
+        self.next_keys = []
         self.outcome = None
         self.outputs_before = {}
         self.mounts = []
@@ -175,6 +179,16 @@ class Case:
         """interrupt FILE [LINES]: Ctrl-C for the next command once FILE has so many lines."""
         self.next_interrupt = rest
 
+    def do_input(self, file):
+        """input FILE: standard input of the next command, through a pipe."""
+        self.next_input = Path(self.expand(file)).read_bytes()
+
+    def do_type(self, rest):
+        """type TEXT KEYS: on the next command's terminal, once TEXT has appeared after the last."""
+        text, keys = (self.expand(word) for word in shlex.split(rest))
+        self.next_keys.append((text, keys.encode().decode("unicode_escape").encode("latin-1")))
+        self.next_terminal = True
+
     def do_run(self, command):
         self.finish_run()
         self.runs += 1
@@ -191,6 +205,7 @@ class Case:
         outcome.seconds = time.monotonic() - start
         self.next_environment, self.next_terminal = {}, False
         self.next_as_nobody, self.next_interrupt = False, None
+        self.next_input, self.next_keys = None, []
 
     def do_killed(self, rest):
         """killed TIMES SEED COMMAND: SIGKILL at random moments, see the README."""
@@ -292,15 +307,18 @@ class Case:
         return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *arguments]
 
     def run_piped(self, arguments, environment, outcome):
-        with subprocess.Popen(arguments, env=environment, text=True, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              errors="backslashreplace") as process:
+        piped = subprocess.DEVNULL if self.next_input is None else subprocess.PIPE
+        with subprocess.Popen(arguments, env=environment, stdin=piped, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
             watcher = None
             if self.next_interrupt is not None:
                 watcher = Interrupter(process, self.next_interrupt, self.limit())
                 watcher.start()
             try:
-                outcome.stdout, outcome.stderr = process.communicate(timeout=self.limit())
+                streams = process.communicate(self.next_input, timeout=self.limit())
+                outcome.stdout, outcome.stderr = (
+                    stream.decode(errors="backslashreplace") for stream in streams
+                )
             except subprocess.TimeoutExpired as too_long:
                 process.kill()
                 raise Failure(f"still running after {self.limit()} s: {outcome.line}") from too_long
@@ -313,15 +331,25 @@ class Case:
             print(f"stopped {outcome.seconds_to_stop:.2f} s after Ctrl-C")
 
     def run_on_terminal(self, arguments, environment, outcome):
-        """Both streams go to one terminal; what it would show is in stdout."""
+        """Both streams go to one terminal, and what is typed comes from it."""
         master, slave = pty.openpty()
         size = struct.pack("HHHH", 40, TERMINAL_COLUMNS, 0, 0)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
-        with subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=slave,
-                              stderr=slave) as process:
+        keys = list(self.next_keys)
+        # Ctrl-C reaches the process through a terminal of its own.
+        typing = {"stdin": slave, "start_new_session": True,
+                  "preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
+        with subprocess.Popen(arguments, env=environment, stdout=slave, stderr=slave,
+                              **(typing if keys else {"stdin": subprocess.DEVNULL})) as process:
             os.close(slave)
             shown = bytearray()
+            seen = 0
+            deadline = time.monotonic() + self.limit()
             while True:
+                if not select.select([master], [], [], max(0, deadline - time.monotonic()))[0]:
+                    process.kill()
+                    raise Failure(f"still running after {self.limit()} s: {outcome.line}; shown:\n"
+                                  + shown.decode(errors="backslashreplace"))
                 try:
                     piece = os.read(master, 4096)
                 except OSError:  # EIO: the other end is closed.
@@ -329,6 +357,10 @@ class Case:
                 if not piece:
                     break
                 shown += piece
+                while keys and shown.find(keys[0][0].encode(), seen) >= 0:
+                    text, typed = keys.pop(0)
+                    seen = shown.find(text.encode(), seen) + len(text.encode())
+                    os.write(master, typed)
             process.wait(timeout=self.limit())
         os.close(master)
         outcome.exit_code = process.returncode

@@ -10,6 +10,7 @@
 
 #include "core/dtype.h"
 #include "image/decode.h"
+#include "io/error_of.h"
 #include "squint/error.h"
 #include "support/json.h"
 #include "support/paths.h"
@@ -102,6 +103,18 @@ TEST(SmartResize, TwoHundredToOneIsTheLimit) {
   EXPECT_FALSE(smart_resize(1, 201, config));
   EXPECT_FALSE(smart_resize(2001, 10, config));
   EXPECT_THROW(smart_resize(0, 5, config), InternalError);
+}
+
+TEST(WithAreas, ReplacesWhatIsGiven) {
+  const ImageProcessorConfig own;
+  EXPECT_EQ(with_areas(own, {}, {}).max_area, own.max_area);
+  EXPECT_EQ(with_areas(own, {}, 100'000).max_area, 100'000);
+  EXPECT_EQ(with_areas(own, {}, 100'000).min_area, own.min_area);
+  EXPECT_EQ(with_areas(own, 5, 5).min_area, 5);
+  EXPECT_TRUE(test::says(test::error_of(ErrorCode::usage, [&] { with_areas(own, {}, 1000); }),
+                         "from 65536 to 1000 pixels"));
+  test::error_of(ErrorCode::usage, [&] { with_areas(own, 0, {}); });
+  test::error_of(ErrorCode::usage, [&] { with_areas(own, {}, int64_t{1} << 40); });
 }
 
 TEST(Preprocess, FixturesAreIdenticalToTheReference) {

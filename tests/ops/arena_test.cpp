@@ -61,6 +61,25 @@ TEST_F(Arenas, BytesHaveTheAskedSize) {
   EXPECT_NE(arena_.bytes(0)->data(), storage->data());
 }
 
+// The layout alone says what an arena will hold, and how much of it is ever touched.
+TEST_F(Arenas, TheLayoutIsTheArenas) {
+  ArenaLayout layout;
+  EXPECT_EQ(layout.touched(), 0);
+  for (int pass = 0; pass < 2; ++pass) {
+    const Arena::Scope scope(arena_);
+    const ArenaLayout::Mark mark = layout.mark();
+    for (const int64_t floats : {100, 300'000, 7, 2'000'000, 5}) {
+      arena_.tensor({floats});
+      layout.take(floats * 4);
+    }
+    layout.release(mark);
+    EXPECT_EQ(layout.capacity(), arena_.capacity());
+    EXPECT_EQ(layout.touched(), arena_.touched());
+  }
+  EXPECT_LT(layout.touched(), layout.capacity());
+  EXPECT_GE(layout.touched(), 4 * (100 + 300'000 + 7 + 2'000'000 + 5));
+}
+
 TEST_F(Arenas, MemoryOutlivesTheArena) {
   std::shared_ptr<Storage> kept;
   {

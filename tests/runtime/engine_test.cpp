@@ -72,6 +72,23 @@ TEST_F(EngineTest, DefaultsAreTheCheckpoints) {
   EXPECT_GE(engine_->cache_bytes(200), 2 * engine_->cache_bytes(96));
 }
 
+TEST_F(EngineTest, ImagesHaveTheAreaThatWasAskedFor) {
+  Request request = image_request();
+  request.min_pixels = 1;
+  request.max_pixels = 4 * 32 * 32;
+  request.max_tokens = 1;
+  EXPECT_LE(engine_->generate(request).image_tokens, 4);
+  request.min_pixels = request.max_pixels = 512 * 512;
+  const int64_t many = engine_->generate(request).image_tokens;
+  EXPECT_GT(many, 200);
+  EXPECT_LE(many, 290);  // both limits at once: whole tokens come close
+
+  request.min_pixels = 2;
+  request.max_pixels = 1;
+  EXPECT_TRUE(
+      says(error_of(ErrorCode::usage, [&] { engine_->generate(request); }), "from 2 to 1 pixels"));
+}
+
 TEST_F(EngineTest, PiecesAreTheText) {
   Request request = image_request();
   request.sampling.temperature = 3;  // strange tokens, parts of characters among them

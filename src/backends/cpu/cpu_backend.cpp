@@ -34,6 +34,11 @@ const PanelWeight& panel_weight(const LinearWeight& weight) {
   return *panels;
 }
 
+// Floats that one worker needs to attend to `length` keys.
+int64_t attention_floats(int64_t head_dim, int64_t length) {
+  return kAttentionRows * (head_dim + round_up(length, kLanes) + kLanes);
+}
+
 }  // namespace
 
 CpuBackend::CpuBackend(const KernelTable& kernels, int threads)
@@ -51,9 +56,17 @@ LinearWeight CpuBackend::prepare(const LinearWeight& weight) {
   return ready;
 }
 
+PreparedSize CpuBackend::prepared_size(const WeightForm& form) const {
+  return PanelWeight::size_of(form);
+}
+
 int64_t CpuBackend::kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const {
   const int64_t rows = round_up(capacity, kLanes);
   return heads * rows * (head_dim + value_stride(head_dim)) * byte_size(DType::f32);
+}
+
+int64_t CpuBackend::attention_bytes(int64_t head_dim, int64_t length) const {
+  return pool_.size() * attention_floats(head_dim, length) * byte_size(DType::f32);
 }
 
 KvLayer CpuBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
@@ -160,7 +173,7 @@ void CpuBackend::attention(const AttentionArgs& args, const Tensor& out) {
   SQUINT_CHECK(group <= kAttentionRows);
   const int64_t block = kAttentionRows / group;
   const int64_t blocks = ceil_div(tokens, block);
-  const int64_t scratch = kAttentionRows * (kv.head_dim + round_up(kv.length, kLanes) + kLanes);
+  const int64_t scratch = attention_floats(kv.head_dim, kv.length);
   pool_.parallel_for(kv.heads * blocks, 1, [&](int64_t begin, int64_t end, int worker) {
     std::vector<float>& own = attention_scratch_[static_cast<size_t>(worker)];
     if (static_cast<int64_t>(own.size()) < scratch) own.resize(static_cast<size_t>(scratch));

@@ -20,9 +20,11 @@ class CpuBackend final : public Backend {
   void copy(const Tensor& from, const Tensor& to) override;
   void synchronize() override {}
   LinearWeight prepare(const LinearWeight& weight) override;
+  PreparedSize prepared_size(const WeightForm& form) const override;
   KvLayer make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
                   int64_t capacity) override;
   int64_t kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const override;
+  int64_t attention_bytes(int64_t head_dim, int64_t length) const override;
 
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
   void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) override;

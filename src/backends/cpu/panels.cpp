@@ -50,6 +50,31 @@ void interleave_codes(const int8_t* codes, int64_t rows, int64_t cols, int bits,
 
 }  // namespace
 
+PreparedSize PanelWeight::size_of(const WeightForm& form) {
+  const int64_t out = form.out_features;
+  const int64_t in = form.in_features;
+  const int64_t rows = round_up(out, kLanes);
+  if (!form.scheme) {
+    if (form.dtype == DType::bf16) return {.kept = rows * in * byte_size(DType::bf16)};
+    const int64_t floats = byte_size(DType::f32);
+    return {.kept = rows * in * floats,
+            .passing = form.dtype == DType::f32 ? 0 : out * in * floats};
+  }
+  const int64_t groups = form.scheme->groups(in);
+  const int64_t parameters = 2 * byte_size(DType::f32);  // scale and zero point
+  return {.kept = rows * in * form.scheme->bits / 8 + rows * groups * parameters,
+          // What unpack_linear makes, a byte each but for the scales, and both again as floats.
+          .passing = out * in + out * groups + out * groups * parameters};
+}
+
+int64_t PanelWeight::bytes() const {
+  int64_t total = 0;
+  for (const Tensor* tensor : {&values_, &scales_, &zeros_}) {
+    if (!tensor->empty()) total += tensor->bytes();
+  }
+  return total;
+}
+
 std::shared_ptr<const PanelWeight> PanelWeight::make(const LinearWeight& weight,
                                                      ThreadPool& threads) {
   const std::shared_ptr<PanelWeight> made(new PanelWeight);

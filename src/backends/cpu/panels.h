@@ -5,6 +5,7 @@
 
 #include "backends/cpu/kernel_args.h"
 #include "base/thread_pool.h"
+#include "ops/backend.h"
 #include "ops/linear_weight.h"
 
 namespace squint::cpu {
@@ -15,7 +16,11 @@ class PanelWeight final : public PreparedWeight {
   // parallel; the source is not needed afterwards.
   static std::shared_ptr<const PanelWeight> make(const LinearWeight& weight, ThreadPool& threads);
 
+  // Of what make allocates.
+  static PreparedSize size_of(const WeightForm& form);
+
   const Panels& panels() const { return panels_; }
+  int64_t bytes() const;  // held
 
  private:
   PanelWeight() = default;

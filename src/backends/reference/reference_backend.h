@@ -17,9 +17,11 @@ class ReferenceBackend final : public Backend {
   void copy(const Tensor& from, const Tensor& to) override;
   void synchronize() override {}
   LinearWeight prepare(const LinearWeight& weight) override { return weight; }
+  PreparedSize prepared_size(const WeightForm&) const override { return {}; }
   KvLayer make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
                   int64_t capacity) override;
   int64_t kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const override;
+  int64_t attention_bytes(int64_t, int64_t) const override { return 0; }
 
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
   void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) override;

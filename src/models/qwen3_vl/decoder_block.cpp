@@ -51,11 +51,16 @@ std::string_view module_of(NormRole role) {
   return "self_attn.k_norm";
 }
 
+}  // namespace
+
+LinearSize linear_size(LinearRole role, const TextConfig& config) {
+  const LinearShape shape = shape_of(role, config);
+  return {shape.out, shape.in};
+}
+
 int64_t norm_size(NormRole role, const TextConfig& c) {
   return role == NormRole::attention || role == NormRole::mlp ? c.hidden : c.head_dim;
 }
-
-}  // namespace
 
 std::string_view short_name(LinearRole role) {
   const std::string_view module = shape_of(role, {}).module;

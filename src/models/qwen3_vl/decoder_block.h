@@ -27,6 +27,12 @@ inline constexpr std::array<LinearRole, kLinearRoles> kAllLinears = {
 inline constexpr std::array<NormRole, kNormRoles> kAllNorms = {NormRole::attention, NormRole::mlp,
                                                                NormRole::query, NormRole::key};
 
+struct LinearSize {
+  int64_t out = 0;
+  int64_t in = 0;
+};
+LinearSize linear_size(LinearRole role, const TextConfig& config);
+int64_t norm_size(NormRole role, const TextConfig& config);
 // "q_proj", as in messages and reports
 std::string_view short_name(LinearRole role);
 // "model.language_model.layers.3.self_attn.q_proj"

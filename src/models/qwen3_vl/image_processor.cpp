@@ -159,6 +159,21 @@ ImageProcessorConfig parse_image_processor(const Json& config, std::string_view 
   return out;
 }
 
+ImageProcessorConfig with_areas(const ImageProcessorConfig& config, std::optional<int64_t> min_area,
+                                std::optional<int64_t> max_area) {
+  ImageProcessorConfig out = config;
+  out.min_area = min_area.value_or(config.min_area);
+  out.max_area = max_area.value_or(config.max_area);
+  if (out.min_area < 1 || out.max_area < out.min_area || out.max_area > kMaxArea) {
+    throw Error(
+        ErrorCode::usage,
+        fmt::format("image areas from {} to {} pixels; expected 1 <= smallest <= largest "
+                    "<= {}; the model's own limits are {} and {}",
+                    out.min_area, out.max_area, kMaxArea, config.min_area, config.max_area));
+  }
+  return out;
+}
+
 std::optional<TargetSize> smart_resize(int64_t height, int64_t width,
                                        const ImageProcessorConfig& config) {
   SQUINT_CHECK(height >= 1 && width >= 1);

@@ -34,6 +34,11 @@ struct ImageProcessorConfig {
 // that no Qwen3-VL model uses.
 ImageProcessorConfig parse_image_processor(const Json& config, std::string_view where);
 
+// `config` with other areas where they are given. Throws Error(usage) where the smallest is then
+// above the largest, or an area out of bounds.
+ImageProcessorConfig with_areas(const ImageProcessorConfig& config, std::optional<int64_t> min_area,
+                                std::optional<int64_t> max_area);
+
 struct Grid {  // in patches
   int64_t t = 0, h = 0, w = 0;
   friend bool operator==(const Grid&, const Grid&) = default;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
+#include "io/mapped_file.h"
 
 namespace squint::qwen3_vl {
 namespace {
@@ -42,6 +43,8 @@ Embedding::Embedding(const Weights& weights, const TextConfig& config) {
   } else {
     table_ = std::get<Tensor>(stored.weight);
   }
+  // The check for finite values has read all of it.
+  weights.checkpoint().give_back(kEmbedding);
 }
 
 void Embedding::gather(Context& cx, std::span<const int32_t> ids, const Tensor& hidden) const {
@@ -63,6 +66,9 @@ void Embedding::gather(Context& cx, std::span<const int32_t> ids, const Tensor& 
     std::ranges::copy(row.span<const float>(), to.begin());
   }
   cx.backend.copy(host, hidden);
+  // Around a row that is read the kernel maps its neighbours: with the rows of a long prompt, soon
+  // the whole table. They stay in the kernel's cache of the file.
+  io::advise(packed != nullptr ? packed->packed : std::get<Tensor>(table_), io::PageUse::done);
 }
 
 LinearWeight head_weight(const Weights& weights, const Config& config) {
@@ -75,7 +81,9 @@ LinearWeight head_weight(const Weights& weights, const Config& config) {
 OutputHead::OutputHead(const Weights& weights, const Config& config, Backend& backend)
     : config_(config.text),
       norm_(weights.vector(backend, kFinalNormName, config.text.hidden)),
-      head_(backend.prepare(head_weight(weights, config))) {}
+      head_(backend.prepare(head_weight(weights, config))) {
+  for (const char* module : {kHead, kEmbedding}) weights.checkpoint().give_back(module);
+}
 
 Tensor OutputHead::logits(Context& cx, const Tensor& hidden) const {
   const Tensor normed = cx.scratch.tensor(hidden.shape());
@@ -127,6 +135,7 @@ Model::Model(const io::Checkpoint& checkpoint, const Weights& weights, Backend& 
   for (int64_t layer = 0; layer < config_.text.layers; ++layer) {
     blocks_.emplace_back(DecoderBlockWeights::load(weights, config_.text, layer), config_.text,
                          layer, backend);
+    checkpoint.give_back(fmt::format("model.language_model.layers.{}.", layer));
   }
 }
 

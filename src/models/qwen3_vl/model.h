@@ -81,6 +81,7 @@ struct NextToken {
 class Model {
  public:
   // Everything is loaded, checked and prepared; the checkpoint stays mapped for the embedding.
+  // Pages of what has been prepared are given back as it goes.
   Model(const io::Checkpoint& checkpoint, Backend& backend);
 
   const Config& config() const { return config_; }

@@ -75,13 +75,23 @@ Processor::Processor(const io::Checkpoint& checkpoint, const Config& config)
   }
 }
 
+Patches Processor::read_image(std::span<const std::byte> bytes, std::string_view where,
+                              const ImageProcessorConfig& config) const {
+  return preprocess(image::decode(bytes, where), config, where);
+}
+
 Patches Processor::read_image(std::span<const std::byte> bytes, std::string_view where) const {
-  return preprocess(image::decode(bytes, where), image_config_, where);
+  return read_image(bytes, where, image_config_);
+}
+
+Patches Processor::read_image(const std::filesystem::path& file,
+                              const ImageProcessorConfig& config) const {
+  const std::string bytes = io::read_file(file, kMaxImageBytes);
+  return read_image(std::as_bytes(std::span(bytes)), file.string(), config);
 }
 
 Patches Processor::read_image(const std::filesystem::path& file) const {
-  const std::string bytes = io::read_file(file, kMaxImageBytes);
-  return read_image(std::as_bytes(std::span(bytes)), file.string());
+  return read_image(file, image_config_);
 }
 
 ModelInput Processor::prepare(std::string_view prompt, std::vector<Patches> images,
@@ -114,15 +124,33 @@ ModelInput Processor::prepare(std::string_view prompt, std::vector<Patches> imag
   }
   input.images = std::move(images);
   if (max_tokens > 0 && input.tokens() > max_tokens) cut(input, max_tokens);
-  if (input.tokens() > config_.text.max_positions) {
-    throw Error(
-        ErrorCode::bad_input,
-        fmt::format("the prompt has {} tokens, {} of them of images; the model was made for "
-                    "{}: use smaller images or fewer",
-                    input.tokens(), input.image_tokens(), config_.text.max_positions));
-  }
+  check_length(input);
   input.positions = prompt_positions(input.tokens(), input.runs, merge);
   return input;
+}
+
+ModelInput Processor::prepare_ids(std::vector<int32_t> ids) const {
+  for (const int32_t id : ids) {
+    if (id >= 0 && id < config_.text.vocab && id != config_.image_token_id &&
+        id != config_.video_token_id) {
+      continue;
+    }
+    throw Error(ErrorCode::usage, fmt::format("ids: expected tokens of text, 0 to {}, found {}",
+                                              config_.text.vocab - 1, id));
+  }
+  ModelInput input;
+  input.ids = std::move(ids);
+  check_length(input);
+  input.positions = prompt_positions(input.tokens(), {}, config_.vision.merge_size);
+  return input;
+}
+
+void Processor::check_length(const ModelInput& input) const {
+  if (input.tokens() <= config_.text.max_positions) return;
+  throw Error(ErrorCode::bad_input,
+              fmt::format("the prompt has {} tokens, {} of them of images; the model was made for "
+                          "{}: use smaller images or fewer",
+                          input.tokens(), input.image_tokens(), config_.text.max_positions));
 }
 
 void Processor::cut(ModelInput& input, int64_t max_tokens) const {

@@ -36,9 +36,12 @@ class Processor {
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
   const ImageProcessorConfig& image_config() const { return image_config_; }
 
-  // An encoded image to patches; `where` names it.
+  // An encoded image to patches; `where` names it. `config` is image_config() or that with_areas.
+  Patches read_image(std::span<const std::byte> bytes, std::string_view where,
+                     const ImageProcessorConfig& config) const;
   Patches read_image(std::span<const std::byte> bytes, std::string_view where) const;
   // The same of a file, of at most 1 GiB.
+  Patches read_image(const std::filesystem::path& file, const ImageProcessorConfig& config) const;
   Patches read_image(const std::filesystem::path& file) const;
 
   // `prompt` holds one <|image_pad|> per image. `answer` follows as tokens of its own: as when it
@@ -49,7 +52,12 @@ class Processor {
   ModelInput prepare(std::string_view prompt, std::vector<Patches> images,
                      std::string_view answer = {}, int64_t max_tokens = 0) const;
 
+  // A prompt without images that is token ids already; Error(usage) for one that stands for pixels
+  // or has no row in the embedding, Error(bad_input) where there are too many.
+  ModelInput prepare_ids(std::vector<int32_t> ids) const;
+
  private:
+  void check_length(const ModelInput& input) const;
   void cut(ModelInput& input, int64_t max_tokens) const;
 
   Config config_;

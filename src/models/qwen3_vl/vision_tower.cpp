@@ -49,12 +49,18 @@ VisionTower::VisionTower(const Weights& weights, const VisionConfig& config, Bac
   embed.bias = to_f32(weights.stored(prefix + "patch_embed.proj.bias", {v}));
   patch_embed_ = backend.prepare(embed);
   position_table_ = weights.stored(prefix + "pos_embed.weight", {config.positions, v});
-  for (int64_t i = 0; i < config.depth; ++i) blocks_.push_back(load_block(weights, backend, i));
+  const io::Checkpoint& checkpoint = weights.checkpoint();
+  checkpoint.give_back(prefix + "patch_embed.");
+  for (int64_t i = 0; i < config.depth; ++i) {
+    blocks_.push_back(load_block(weights, backend, i));
+    checkpoint.give_back(fmt::format("{}blocks.{}.", prefix, i));
+  }
   merger_ = load_merger(weights, backend, prefix + "merger.", false);
   for (size_t j = 0; j < config.deepstack_blocks.size(); ++j) {
     deepstack_mergers_.push_back(
         load_merger(weights, backend, fmt::format("{}deepstack_merger_list.{}.", prefix, j), true));
   }
+  checkpoint.give_back(prefix);
 }
 
 VisionTower::Block VisionTower::load_block(const Weights& weights, Backend& backend,

@@ -101,6 +101,32 @@ TEST_F(PanelWeights, EightBitCodesAreBytes) {
   for (size_t i = 0; i < 6; ++i) EXPECT_EQ(bytes[i % 3 * kLanes + i / 3], codes[i] + 128);
 }
 
+TEST_F(PanelWeights, SizesAreKnownBefore) {
+  for (const DType dtype : {DType::bf16, DType::f32}) {
+    const Tensor weight = Tensor::on_host(dtype, {37, 24});
+    std::fill_n(weight.raw(), weight.bytes(), std::byte{0});
+    const auto made = PanelWeight::make(
+        {.out_features = 37, .in_features = 24, .weight = weight, .bias = {}}, threads_);
+    EXPECT_EQ(PanelWeight::size_of({.out_features = 37, .in_features = 24, .dtype = dtype}).kept,
+              made->bytes());
+  }
+  for (const int bits : {4, 8}) {
+    for (const int64_t group : {0, 8}) {
+      const QuantizationScheme scheme{.bits = bits, .group_size = group};
+      const QuantizedWeight q = QuantizedWeight::on_host(37, 24, scheme);
+      std::fill_n(q.codes.raw(), q.codes.bytes(), std::byte{0});
+      std::fill_n(q.scales.raw(), q.scales.bytes(), std::byte{0});
+      std::fill_n(q.zero_points.raw(), q.zero_points.bytes(), std::byte{0});
+      const auto made = PanelWeight::make(
+          {.out_features = 37, .in_features = 24, .weight = pack_linear(q, scheme), .bias = {}},
+          threads_);
+      EXPECT_EQ(
+          PanelWeight::size_of({.out_features = 37, .in_features = 24, .scheme = scheme}).kept,
+          made->bytes());
+    }
+  }
+}
+
 TEST_F(PanelWeights, SizesMustAgree) {
   const QuantizationScheme scheme{.bits = 8, .group_size = 0};
   const QuantizedWeight q = QuantizedWeight::on_host(2, 4, scheme);
