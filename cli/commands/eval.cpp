@@ -13,12 +13,22 @@ namespace {
 
 struct Options {
   EvaluateOptions evaluate;
+  EvaluationProtocol protocol = EvaluationProtocol::model;
+  std::optional<std::string> prompt_suffix;
+  std::optional<int64_t> min_pixels;
+  std::optional<int64_t> max_pixels;
+  std::optional<int64_t> max_tokens;
   std::string precision = "exact";
   DeviceOptions device;
 };
 
 void run(Options& options, Outcome& outcome) {
   EvaluateOptions& e = options.evaluate;
+  apply_protocol(options.protocol, e);
+  e.prompt_suffix = options.prompt_suffix.value_or(e.prompt_suffix);
+  e.max_tokens = options.max_tokens.value_or(e.max_tokens);
+  if (options.min_pixels) e.min_pixels = options.min_pixels;
+  if (options.max_pixels) e.max_pixels = options.max_pixels;
   e.stop = outcome.stop;
   Progress progress("ocrbench");
   e.on_progress = [&](const EvaluateProgress& p) {
@@ -69,9 +79,34 @@ void add_eval(CLI::App& app, Outcome& outcome) {
       ->check(refuse_empty);
   command->add_option("--limit", e.limit, "the first N rows only; 0: all")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--max-tokens", e.max_tokens, "of an answer")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  command
+      ->add_option("--types", e.types,
+                   "only these types of questions, such as 'Scene Text-centric VQA'")
+      ->delimiter(',');
+  command
+      ->add_option("--protocol", options->protocol,
+                   "how others ask: their prompts, limits and sampling (docs/evaluation.md)")
+      ->option_text("model|greedy|official|lmms|vlmeval [model]")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, EvaluationProtocol>{{"model", EvaluationProtocol::model},
+                                                    {"greedy", EvaluationProtocol::greedy},
+                                                    {"official", EvaluationProtocol::official},
+                                                    {"lmms", EvaluationProtocol::lmms},
+                                                    {"vlmeval", EvaluationProtocol::vlmeval}}));
+  command->add_option("--prompt-suffix", options->prompt_suffix,
+                      "a line behind each question, such as 'Answer in one word.'");
+  command
+      ->add_option("--min-pixels", options->min_pixels, "smaller images are enlarged to this area")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--max-pixels", options->max_pixels, "larger images are reduced to this area")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--max-tokens", options->max_tokens, "of an answer [256; as the protocol says]")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--rows-at-once", e.rows_at_once,
+                   "rows answered together, which changes no answer; 0: up to 8")
+      ->check(CLI::Range(0, 1024));
   command->add_option("--precision", options->precision, "exact: float32 throughout")
       ->check(CLI::IsMember({"exact"}))
       ->capture_default_str();

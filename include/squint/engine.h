@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -91,6 +92,11 @@ class Engine {
   // prompt that is too long, Error(usage) for a request that makes no sense.
   Completion generate(const Request& request, const OnText& on_text = {},
                       const std::stop_token& stop = {});
+
+  // Several requests at once: an answer for each, the same as alone. Weights are read once for all
+  // of them; times are each one's share. Throws what generate throws, for any of them.
+  std::vector<Completion> generate_together(std::span<const Request> requests,
+                                            const std::stop_token& stop = {});
 
   // Token ids of a text as it is, without a chat around it.
   std::vector<int32_t> encode(const std::string& text) const;

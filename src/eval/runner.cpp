@@ -88,18 +88,26 @@ ResultRow scored_row(const Sample& sample, Answer answer, ScoringRule rule) {
   return row;
 }
 
-// Nothing where the row was interrupted.
-std::optional<Answer> ask(const AnswerSample& answer, const Sample& sample) {
+// Nothing where the rows were interrupted.
+std::optional<std::vector<Answer>> ask(const AnswerSamples& answer,
+                                       std::span<const Sample* const> samples) {
   try {
-    return answer(sample);
+    std::vector<Answer> answers = answer(samples);
+    SQUINT_CHECK(answers.size() == samples.size());
+    return answers;
   } catch (const Error& e) {
     if (e.code() == ErrorCode::interrupted) return std::nullopt;
     if (e.code() == ErrorCode::usage) throw;  // Every row would fail alike.
-    Answer failed;
-    failed.finish_reason = "error";
-    failed.error = e.what();
-    return failed;
+    if (samples.size() == 1)
+      return std::vector{Answer{.finish_reason = "error", .error = e.what()}};
   }
+  std::vector<Answer> answers;  // One of them is to blame.
+  for (size_t i = 0; i < samples.size(); ++i) {
+    std::optional<std::vector<Answer>> alone = ask(answer, samples.subspan(i, 1));
+    if (!alone) return std::nullopt;
+    answers.push_back(std::move(alone->front()));
+  }
+  return answers;
 }
 
 void count(const ResultRow& row, EvaluateProgress& progress) {
@@ -112,6 +120,17 @@ void count(const ResultRow& row, EvaluateProgress& progress) {
 
 EvaluateSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
                              const OnProgress& on_progress, const std::stop_token& stop) {
+  const AnswerSamples answers = [&](std::span<const Sample* const> samples) {
+    std::vector<Answer> out;
+    for (const Sample* sample : samples) out.push_back(answer(*sample));
+    return out;
+  };
+  return run_ocrbench(request, answers, on_progress, stop);
+}
+
+EvaluateSummary run_ocrbench(const RunRequest& request, const AnswerSamples& answer,
+                             const OnProgress& on_progress, const std::stop_token& stop) {
+  SQUINT_CHECK(request.rows_at_once >= 1);
   const Clock::time_point start = Clock::now();
   ResultsWriter results(request.results, full_header(request));
   check_same_rows(request, results.finished());
@@ -125,17 +144,25 @@ EvaluateSummary run_ocrbench(const RunRequest& request, const AnswerSample& answ
     count(row, progress);
   }
   if (on_progress) on_progress(progress);
+  std::vector<const Sample*> left;
   for (const Sample& sample : request.samples) {
-    if (finished.contains(sample.index)) continue;
-    std::optional<Answer> given;
-    if (!stop.stop_requested()) given = ask(answer, sample);
+    if (!finished.contains(sample.index)) left.push_back(&sample);
+  }
+  const auto at_once = static_cast<size_t>(request.rows_at_once);
+  for (size_t at = 0; at < left.size(); at += at_once) {
+    const std::span<const Sample* const> asked =
+        std::span(left).subspan(at, std::min(at_once, left.size() - at));
+    std::optional<std::vector<Answer>> given;
+    if (!stop.stop_requested()) given = ask(answer, asked);
     if (!given) {
       summary.interrupted = true;
       break;
     }
-    const ResultRow row = scored_row(sample, std::move(*given), request.rule);
-    results.append(row);
-    count(row, progress);
+    for (size_t i = 0; i < asked.size(); ++i) {
+      const ResultRow row = scored_row(*asked[i], std::move((*given)[i]), request.rule);
+      results.append(row);
+      count(row, progress);
+    }
     progress.elapsed_s = std::chrono::duration<double>(Clock::now() - start).count();
     if (on_progress) on_progress(progress);
   }

@@ -10,6 +10,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 #include "eval/ocrbench.h"
@@ -30,6 +31,9 @@ struct Answer {
 // Error(interrupted) stops the run instead and leaves the row for the next one; so does
 // Error(usage), which is no row's fault and leaves run_ocrbench.
 using AnswerSample = std::function<Answer(const Sample&)>;
+// The same for several rows at once, an answer for each. Where it throws Error because of one of
+// them, they are asked again one by one.
+using AnswerSamples = std::function<std::vector<Answer>(std::span<const Sample* const>)>;
 
 // Called once at the start, then after each row.
 using OnProgress = std::function<void(const EvaluateProgress&)>;
@@ -41,10 +45,13 @@ struct RunRequest {
   const Json& header;
   std::filesystem::path results;
   ScoringRule rule = ScoringRule::official;
+  int64_t rows_at_once = 1;
 };
 
 // Rows that the file has are not asked again. Throws Error(bad_input) where the file holds another
 // run or other rows, Error(io) as soon as a row cannot be written.
+EvaluateSummary run_ocrbench(const RunRequest& request, const AnswerSamples& answer,
+                             const OnProgress& on_progress = {}, const std::stop_token& stop = {});
 EvaluateSummary run_ocrbench(const RunRequest& request, const AnswerSample& answer,
                              const OnProgress& on_progress = {}, const std::stop_token& stop = {});
 

@@ -13,13 +13,14 @@
 #include "runtime/generation_config.h"
 #include "runtime/memory_plan.h"
 #include "runtime/sampler.h"
+#include "runtime/sequence.h"
 #include "squint/error.h"
-#include "text/stream_decoder.h"
 
 namespace squint {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using runtime::Sequence;
 
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -95,36 +96,33 @@ class Engine::Impl {
     return c.layers * backend_.kv_bytes(c.kv_heads, c.head_dim, tokens);
   }
 
-  Completion generate(const Request& request, const OnText& on_text, const std::stop_token& stop) {
-    runtime::check_sampling(request.sampling);
-    if (request.max_tokens < 1) {
-      throw Error(ErrorCode::usage,
-                  fmt::format("max_tokens: expected 1 or more, found {}", request.max_tokens));
-    }
-    Completion done;
+  std::vector<Completion> generate(std::span<const Request> requests, const OnText& on_text,
+                                   const std::stop_token& stop) {
+    for (const Request& request : requests) check(request);
     Context cx{.backend = backend_, .scratch = scratch_};
     const Arena::Scope scope(scratch_);
-    const auto start = Clock::now();
-    const qwen3_vl::ModelInput input = read(request);
-    throw_if_stopped(stop);
-    const std::vector<qwen3_vl::ImageFeatures> features = model_.encode_images(cx, input);
-    throw_if_stopped(stop);
-    done.prompt_tokens = input.tokens();
-    done.image_tokens = input.image_tokens();
-    if (!features.empty()) done.ms_images = ms_since(start);
-
-    const auto prefill_start = Clock::now();
-    const int64_t limit = limit_of(request, input);
-    KvCache cache = model_.make_cache(cx, input.tokens() + limit);
-    const qwen3_vl::Prompt prompt{&input, features, &cache};
-    const Tensor hidden = model_.prefill(cx, {&prompt, 1});
-    decode(cx, input, model_.logits(cx, hidden.rows(hidden.dim(0) - 1, 1)),
-           {.request = request,
-            .on_text = on_text,
-            .stop = stop,
-            .limit = limit,
-            .prefill_start = prefill_start},
-           cache, done);
+    std::vector<Sequence> all;
+    all.reserve(requests.size());
+    for (const Request& request : requests) {
+      const auto start = Clock::now();
+      qwen3_vl::ModelInput input = read(request);
+      throw_if_stopped(stop);
+      const int64_t limit = limit_of(request, input);
+      Sequence& s = all.emplace_back(request, std::move(input), limit,
+                                     model_.processor().tokenizer(), generation_.eos_token_ids);
+      s.features = model_.encode_images(cx, s.input());
+      throw_if_stopped(stop);
+      if (!s.features.empty()) s.done.ms_images = ms_since(start);
+    }
+    for (std::span<Sequence> left = all; !left.empty();) {
+      const std::span<Sequence> together = first_prompts(left);
+      prefill(cx, together, on_text);
+      throw_if_stopped(stop);
+      left = left.subspan(together.size());
+    }
+    decode(cx, all, on_text, stop);
+    std::vector<Completion> done;
+    for (Sequence& s : all) done.push_back(std::move(s.done));
     return done;
   }
 
@@ -135,13 +133,13 @@ class Engine::Impl {
     return std::min(request.max_tokens, std::max<int64_t>(room, 1));
   }
 
-  struct Decoding {
-    const Request& request;
-    const OnText& on_text;
-    const std::stop_token& stop;
-    int64_t limit;
-    Clock::time_point prefill_start;
-  };
+  static void check(const Request& request) {
+    runtime::check_sampling(request.sampling);
+    if (request.max_tokens < 1) {
+      throw Error(ErrorCode::usage,
+                  fmt::format("max_tokens: expected 1 or more, found {}", request.max_tokens));
+    }
+  }
 
   qwen3_vl::ModelInput read(const Request& request) const {
     if (!request.ids.empty()) {
@@ -166,45 +164,65 @@ class Engine::Impl {
     return processor.prepare(render_chat(messages, {}), std::move(images));
   }
 
-  bool is_end(int32_t id) const {
-    return std::ranges::find(generation_.eos_token_ids, id) != generation_.eos_token_ids.end();
+  // As many as one pass may hold inner values of.
+  static std::span<Sequence> first_prompts(std::span<Sequence> all) {
+    constexpr int64_t kTokens = 2048;
+    int64_t tokens = all.front().input().tokens();
+    size_t count = 1;
+    while (count < all.size() && (tokens += all[count].input().tokens()) <= kTokens) ++count;
+    return all.first(count);
   }
 
-  void decode(Context& cx, const qwen3_vl::ModelInput& input, const Tensor& first,
-              const Decoding& d, KvCache& cache, Completion& done) {
-    Random random(d.request.sampling.seed);
-    text::StreamDecoder stream(model_.processor().tokenizer());
-    const auto emit = [&](const std::string& piece) {
-      done.text += piece;
-      if (d.on_text && !piece.empty()) d.on_text(piece);
+  void prefill(Context& cx, std::span<Sequence> sequences, const OnText& on_text) {
+    const auto start = Clock::now();
+    std::vector<qwen3_vl::Prompt> prompts;
+    for (Sequence& s : sequences) {
+      s.cache = model_.make_cache(cx, s.tokens());
+      prompts.push_back({&s.input(), s.features, &s.cache});
+    }
+    const Arena::Scope scope(cx.scratch);
+    const Tensor hidden = model_.prefill(cx, prompts);
+    const Tensor last = cx.scratch.tensor({static_cast<int64_t>(sequences.size()), hidden.dim(1)});
+    int64_t end = 0;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      end += sequences[i].input().tokens();
+      backend_.copy(hidden.rows(end - 1, 1), last.rows(static_cast<int64_t>(i), 1));
+    }
+    take(model_.logits(cx, last), prompts.size(), on_text,
+         [&](size_t i) -> Sequence& { return sequences[i]; });
+    const double share = ms_since(start) / static_cast<double>(sequences.size());
+    for (Sequence& s : sequences) s.done.ms_prefill = share;
+  }
+
+  void decode(Context& cx, std::span<Sequence> sequences, const OnText& on_text,
+              const std::stop_token& stop) {
+    std::vector<Sequence*> active;
+    for (Sequence& s : sequences) active.push_back(&s);
+    const auto drop_ended = [&] {
+      std::erase_if(active, [](Sequence* s) { return s->has_ended(); });
     };
+    for (drop_ended(); !active.empty(); drop_ended()) {
+      throw_if_stopped(stop);
+      const auto start = Clock::now();
+      const Arena::Scope scope(cx.scratch);
+      std::vector<qwen3_vl::NextToken> tokens;
+      for (Sequence* s : active) tokens.push_back(s->next());
+      take(model_.logits(cx, model_.step(cx, tokens)), active.size(), on_text,
+           [&](size_t i) -> Sequence& { return *active[i]; });
+      const double share = ms_since(start) / static_cast<double>(active.size());
+      for (Sequence* s : active) s->done.ms_decode += share;
+    }
+  }
+
+  template <class At>
+  void take(const Tensor& logits, size_t count, const OnText& on_text, const At& at) const {
     // Rows of the head past the vocabulary have no text.
     const auto known = static_cast<size_t>(model_.processor().tokenizer().size());
-    const auto next_of = [&](const Tensor& logits) {
-      Tensor host = to_f32(logits);
-      return runtime::sample(host.span<float>().first(known), input.ids, done.ids,
-                             d.request.sampling, random);
-    };
-    int32_t next = next_of(first);
-    done.ms_prefill = ms_since(d.prefill_start);
-    const auto decode_start = Clock::now();
-    done.finish = FinishReason::length;
-    int64_t position = input.positions.next;
-    while (true) {
-      if (!d.request.ignore_end && is_end(next)) {
-        done.finish = FinishReason::stop;
-        break;
-      }
-      done.ids.push_back(next);
-      emit(stream.push(next));
-      if (static_cast<int64_t>(done.ids.size()) == d.limit) break;
-      throw_if_stopped(d.stop);
-      const Arena::Scope scope(cx.scratch);
-      const qwen3_vl::NextToken token{next, position++, &cache};
-      next = next_of(model_.logits(cx, model_.step(cx, {&token, 1})));
+    Tensor host = to_f32(logits);
+    for (size_t i = 0; i < count; ++i) {
+      at(i).take(host.rows(static_cast<int64_t>(i), 1).template span<float>().first(known),
+                 on_text);
     }
-    emit(stream.finish());
-    done.ms_decode = ms_since(decode_start);
   }
 
   int64_t program_bytes_;  // what the process took before
@@ -230,7 +248,12 @@ FitPlan Engine::plan(const Request& request) const { return impl_->plan(request)
 
 Completion Engine::generate(const Request& request, const OnText& on_text,
                             const std::stop_token& stop) {
-  return impl_->generate(request, on_text, stop);
+  return std::move(impl_->generate({&request, 1}, on_text, stop).front());
+}
+
+std::vector<Completion> Engine::generate_together(std::span<const Request> requests,
+                                                  const std::stop_token& stop) {
+  return impl_->generate(requests, {}, stop);
 }
 
 }  // namespace squint

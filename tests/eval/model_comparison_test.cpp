@@ -63,7 +63,8 @@ class ModelComparison : public ::testing::Test {
                          .output = path("packed"),
                          .method = QuantizeMethod::rtn,
                          .observer = RangeObserver::minmax,
-                         .group_size = 16},
+                         .group_size = 16,
+                         .signed_scales = false},
                         *backend_);
     for (const char* image : {"rgb.png", "tall.png"}) {
       fs::copy_file(test::repo_dir() / "tests/data/images" / image, path("images") / image);
@@ -294,6 +295,7 @@ TEST_F(ModelComparison, QuantizingMeasuresTheSame) {
                        .method = QuantizeMethod::rtn,
                        .observer = RangeObserver::minmax,
                        .group_size = 16,
+                       .signed_scales = false,
                        .overrides = {{.pattern = "re:.*o_proj"}}},
                       *backend_);
   expect_same(*report.held_out->plain, compare(options("plain", "rows.jsonl")));

@@ -1,0 +1,41 @@
+#include "runtime/sequence.h"
+
+#include <algorithm>
+
+#include "runtime/sampler.h"
+
+namespace squint::runtime {
+
+Sequence::Sequence(const Request& request, qwen3_vl::ModelInput input, int64_t limit,
+                   const text::Tokenizer& tokenizer, std::span<const int64_t> end_tokens)
+    : request_(request),
+      input_(std::move(input)),
+      limit_(limit),
+      end_tokens_(end_tokens),
+      stream_(tokenizer),
+      random_(request.sampling.seed),
+      position_(input_.positions.next) {
+  done.prompt_tokens = input_.tokens();
+  done.image_tokens = input_.image_tokens();
+}
+
+void Sequence::take(std::span<float> logits, const Engine::OnText& on_text) {
+  const auto emit = [&](const std::string& piece) {
+    done.text += piece;
+    if (on_text && !piece.empty()) on_text(piece);
+  };
+  last_ = sample(logits, input_.ids, done.ids, request_.sampling, random_);
+  const bool is_end = std::ranges::find(end_tokens_, last_) != end_tokens_.end();
+  if (is_end && !request_.ignore_end) {
+    done.finish = FinishReason::stop;
+    has_ended_ = true;
+  } else {
+    done.ids.push_back(last_);
+    emit(stream_.push(last_));
+    done.finish = FinishReason::length;
+    has_ended_ = static_cast<int64_t>(done.ids.size()) == limit_;
+  }
+  if (has_ended_) emit(stream_.finish());
+}
+
+}  // namespace squint::runtime
