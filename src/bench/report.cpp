@@ -134,11 +134,10 @@ std::string several_text(const std::vector<BenchModel>& models, size_t width, bo
 }
 
 std::string facts_of(const BenchModel& m) {
-  return fmt::format(
-      "{}: {:.1f} million parameters, {:.1f} MB on disk, {:.1f} MB of weights read "
-      "for a token",
-      m.name, static_cast<double>(m.parameters) / 1e6, static_cast<double>(m.stored_bytes) / 1e6,
-      static_cast<double>(m.token_weight_bytes) / 1e6);
+  return fmt::format("{}: {:.1f} M parameters, {:.1f} MB on disk, {:.1f} MB read for a token",
+                     m.name, static_cast<double>(m.parameters) / 1e6,
+                     static_cast<double>(m.stored_bytes) / 1e6,
+                     static_cast<double>(m.token_weight_bytes) / 1e6);
 }
 
 std::vector<std::string> notes_of(const BenchReport& r) {
