@@ -360,6 +360,7 @@ class Case:
                 while keys and shown.find(keys[0][0].encode(), seen) >= 0:
                     text, typed = keys.pop(0)
                     seen = shown.find(text.encode(), seen) + len(text.encode())
+                    time.sleep(0.3)  # As a person would: the program has gone on by then.
                     os.write(master, typed)
             process.wait(timeout=self.limit())
         os.close(master)

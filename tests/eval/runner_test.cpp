@@ -231,6 +231,39 @@ TEST_F(Runner, CannotWriteAtAll) {
   EXPECT_EQ(failure(right), ErrorCode::io);
 }
 
+TEST_F(Runner, RowsAtOnceAreAnsweredTogether) {
+  std::vector<size_t> counts;
+  const AnswerSamples answer = [&](std::span<const Sample* const> asked) {
+    counts.push_back(asked.size());
+    std::vector<Answer> answers;
+    for (const Sample* sample : asked) answers.push_back(right(*sample));
+    return answers;
+  };
+  const RunRequest request{
+      .samples = samples_, .header = header_, .results = path_, .rows_at_once = 4};
+  EXPECT_EQ(run_ocrbench(request, answer).progress.hits, 6);
+  EXPECT_EQ(counts, (std::vector<size_t>{4, 2}));
+}
+
+// Four rows together fail because of one: each is asked alone, and only that one is an error.
+TEST_F(Runner, ARowThatFailsTakesNoOtherWithIt) {
+  const AnswerSamples answer = [&](std::span<const Sample* const> asked) {
+    std::vector<Answer> answers;
+    for (const Sample* sample : asked) {
+      if (sample->index == 2) throw Error(ErrorCode::bad_input, "row 2 is broken");
+      answers.push_back(right(*sample));
+    }
+    return answers;
+  };
+  const RunRequest request{
+      .samples = samples_, .header = header_, .results = path_, .rows_at_once = 4};
+  const EvaluateSummary done = run_ocrbench(request, answer);
+  EXPECT_EQ(done.progress.done, 6);
+  EXPECT_EQ(done.progress.hits, 5);
+  EXPECT_EQ(done.progress.errors, 1);
+  EXPECT_EQ(read_results(path_).rows[2].error, "row 2 is broken");
+}
+
 TEST_F(Runner, TimesThatAreNoNumbersBecomeZero) {
   run([](const Sample& sample) {
     Answer answer = right(sample);

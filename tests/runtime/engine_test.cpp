@@ -171,6 +171,24 @@ TEST_F(EngineTest, FailedRequestsLeaveNothingBehind) {
   expect_same(engine_->generate(image_request()), image);
 }
 
+// Others in the batch, longer and shorter, with images and without, sampled and greedy.
+TEST_F(EngineTest, TogetherIsAsAlone) {
+  std::vector<Request> requests = {text_request(), image_request(), text_request(),
+                                   image_request()};
+  requests[0].max_tokens = 1;
+  requests[2].sampling = {.temperature = 1, .seed = 7};
+  requests[3].turns[0].text = "and this?";
+  requests[3].max_tokens = 30;
+  const std::vector<Completion> together = engine_->generate_together(requests);
+  ASSERT_EQ(together.size(), requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(i);
+    expect_same(together[i], engine_->generate(requests[i]));
+    EXPECT_GT(together[i].ms_prefill, 0);
+  }
+  EXPECT_TRUE(engine_->generate_together({}).empty());
+}
+
 TEST_F(EngineTest, ImagesInMemoryAreThoseOfFiles) {
   Request request = image_request();
   request.turns[0].images = {{.path = "name only", .bytes = test::read_text(picture("rgb.png"))}};

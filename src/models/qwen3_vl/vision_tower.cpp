@@ -55,12 +55,15 @@ VisionTower::VisionTower(const Weights& weights, const VisionConfig& config, Bac
     blocks_.push_back(load_block(weights, backend, i));
     checkpoint.give_back(fmt::format("{}blocks.{}.", prefix, i));
   }
-  merger_ = load_merger(weights, backend, prefix + "merger.", false);
+  const auto load = [&](const std::string& merger, bool norm_after_merge) {
+    Merger loaded = load_merger(weights, backend, merger, norm_after_merge);
+    checkpoint.give_back(merger);
+    return loaded;
+  };
+  merger_ = load(prefix + "merger.", false);
   for (size_t j = 0; j < config.deepstack_blocks.size(); ++j) {
-    deepstack_mergers_.push_back(
-        load_merger(weights, backend, fmt::format("{}deepstack_merger_list.{}.", prefix, j), true));
+    deepstack_mergers_.push_back(load(fmt::format("{}deepstack_merger_list.{}.", prefix, j), true));
   }
-  checkpoint.give_back(prefix);
 }
 
 VisionTower::Block VisionTower::load_block(const Weights& weights, Backend& backend,
