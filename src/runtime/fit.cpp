@@ -152,7 +152,7 @@ class Search {
 
   std::vector<FitChange> run() {
     std::vector<FitChange> fitting;
-    for (const auto& steps : {contexts(), areas(), weights()}) {
+    for (const auto& steps : {contexts(image_tokens_), areas(), weights()}) {
       for (const Change& change : steps) {
         FitOptions o = request_.options;
         change.apply(o);
@@ -172,11 +172,12 @@ class Search {
     std::function<void(FitOptions&)> apply;
   };
 
-  std::vector<Change> contexts() const {
+  // Those with room for that many tokens of images.
+  std::vector<Change> contexts(int64_t image_tokens) const {
     std::vector<Change> out;
     for (int64_t c = request_.options.context / 2; c >= 64; c /= 2) {
-      if (image_tokens_ > 0 &&
-          image_tokens_ + kLeastText > c - std::min(request_.options.answer, c / 2)) {
+      if (image_tokens > 0 &&
+          image_tokens + kLeastText > c - std::min(request_.options.answer, c / 2)) {
         break;
       }
       out.push_back({fmt::format("--context {}", c), [c](FitOptions& o) { shorten(o, c); }});
@@ -204,7 +205,7 @@ class Search {
       change.apply(o);
       what = change.what;
     }
-    const std::vector<Change> contexts = this->contexts();
+    const std::vector<Change> contexts = this->contexts(0);  // images shrink with them
     const std::vector<Change> areas = this->areas();
     for (size_t i = 0; i < std::max(contexts.size(), areas.size()); ++i) {
       std::string words = what;
