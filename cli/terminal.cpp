@@ -76,9 +76,26 @@ Progress::~Progress() { finish(); }
 void Progress::finish() {
   if (live_ && open_) std::fputs("\n", stderr);
   open_ = false;
+  lines_above_ = 0;
+}
+
+void Progress::clear() {
+  if (!live_) return;
+  if (open_) {
+    if (lines_above_ > 0) fmt::print(stderr, "\033[{}A", lines_above_);
+    fmt::print(stderr, "\r\033[J");
+  }
+  open_ = false;
+  lines_above_ = 0;
+  last_ = {};
 }
 
 void Progress::show(int64_t done, int64_t total, const std::string& note, int64_t already) {
+  show_below({}, done, total, note, already);
+}
+
+void Progress::show_below(const std::vector<std::string>& lines, int64_t done, int64_t total,
+                          const std::string& note, int64_t already) {
   const Clock::time_point now = Clock::now();
   const bool last = done >= total;
   const double since = std::chrono::duration<double>(now - last_).count();
@@ -102,7 +119,10 @@ void Progress::show(int64_t done, int64_t total, const std::string& note, int64_
   const std::string tail = fmt::format(" {}  {}", note, left);
   const int cells =
       std::clamp(width_of(STDERR_FILENO) - static_cast<int>(head.size() + tail.size()) - 3, 4, 40);
-  fmt::print(stderr, "\r\033[K{}▕{}▏{}", head, bar(share, cells), tail);
+  std::string block = lines_above_ > 0 ? fmt::format("\033[{}A", lines_above_) : "";
+  for (const std::string& line : lines) block += "\r\033[K" + line + "\n";
+  fmt::print(stderr, "{}\r\033[J{}▕{}▏{}", block, head, bar(share, cells), tail);
+  lines_above_ = lines.size();
   std::fflush(stderr);
   open_ = true;
 }

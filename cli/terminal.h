@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace squint::cli {
 
@@ -22,8 +23,13 @@ class Progress {
 
   // `note` stands behind the bar: a phase, a score. `already` of `done` were there at the start.
   void show(int64_t done, int64_t total, const std::string& note, int64_t already = 0);
+  // The same below lines of one row each, which only a terminal shows.
+  void show_below(const std::vector<std::string>& lines, int64_t done, int64_t total,
+                  const std::string& note, int64_t already = 0);
   // Ends the line; further output starts on a fresh one.
   void finish();
+  // Takes it all off the terminal, for something that is printed in its place.
+  void clear();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -31,6 +37,7 @@ class Progress {
   std::string title_;
   bool live_;  // standard error is a terminal
   bool open_ = false;
+  size_t lines_above_ = 0;
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_{};
 };

@@ -33,26 +33,48 @@ struct Preset {
 };
 
 std::string note_of(const PullProgress& p) {
-  return fmt::format("{}/s  {}/{} {}", bytes_text(static_cast<int64_t>(p.bytes_per_second)),
-                     p.files_done, p.files_total, p.file);
+  return fmt::format("{}/s  {}/{} files", bytes_text(static_cast<int64_t>(p.bytes_per_second)),
+                     p.files_done, p.files_total);
+}
+
+// A row for each file on its way; the ends of long names tell them apart.
+std::vector<std::string> rows_of(const PullProgress& p) {
+  constexpr size_t kMostRows = 8;
+  constexpr size_t kNumbers = 32;
+  const size_t room = static_cast<size_t>(std::max(terminal_width(), 60)) - kNumbers;
+  std::vector<std::string> rows;
+  for (const PullFile& file : p.files) {
+    if (rows.size() == kMostRows) break;
+    std::string path = file.path;
+    if (path.size() > room) path = "..." + path.substr(path.size() - room + 3);
+    const std::string state = file.present_bytes == file.bytes
+                                  ? "checking"
+                                  : fmt::format("{:3.0f} % of {}",
+                                                100 * static_cast<double>(file.present_bytes) /
+                                                    static_cast<double>(file.bytes),
+                                                bytes_text(file.bytes));
+    rows.push_back(fmt::format("  {:<{}}  {}", path, room, state));
+  }
+  return rows;
 }
 
 void watch(PullOptions& pull, Progress& progress) {
   pull.on_progress = [&](const PullProgress& p) {
     if (p.checking) {
-      fmt::print(stderr, "checking {}, which is there already\n", p.file);
+      fmt::print(stderr, "checking {}, which is there already\n", p.files.front().path);
     } else {
       // The end is when the last file has been checked, not when its last byte is there.
       const bool all = p.files_done == p.files_total;
-      progress.show(all ? p.total : std::min(p.done, p.total - 1), p.total, note_of(p), p.already);
+      progress.show_below(rows_of(p), all ? p.total : std::min(p.done, p.total - 1), p.total,
+                          note_of(p), p.already);
     }
   };
   pull.on_file = [&](const PullFile& file) {
-    progress.finish();
+    progress.clear();
     fmt::print(stderr, "{}  {}\n", file.path, bytes_text(file.bytes));
   };
   pull.on_notice = [&](const std::string& text) {
-    progress.finish();
+    progress.clear();
     fmt::print(stderr, "{}\n", text);
   };
 }

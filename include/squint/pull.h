@@ -39,7 +39,7 @@ struct PullPatience {
 struct PullFile {
   std::string path;  // in the repository, separated by "/"
   int64_t bytes = 0;
-  int64_t present_bytes = 0;  // of an earlier run
+  int64_t present_bytes = 0;  // of an earlier run; in progress, that have arrived
   std::string digest;         // "sha256:..." or "git-sha1:...", empty where the hub states none
 };
 
@@ -64,8 +64,8 @@ struct PullProgress {
   int64_t already = 0;  // of done, from earlier runs
   int64_t files_done = 0;
   int64_t files_total = 0;
-  std::string file;       // one of those on their way
-  bool checking = false;  // the plan is being made: a file that is there already is hashed
+  std::vector<PullFile> files;  // those on their way, longest under way first
+  bool checking = false;  // the plan is being made: the one file is there already and is hashed
   double bytes_per_second = 0;
 };
 

@@ -390,11 +390,17 @@ void Downloads::report(bool last) {
   if (!events_.on_step || (!last && now - last_report_ < kReportEvery)) return;
   last_report_ = now;
   int64_t done = done_bytes_;
-  for (const auto& file : files_) done += file->partial.present_bytes();
+  std::vector<PullFile> files;
+  for (const auto& file : files_) {
+    const RepoFile& what = file->item.file;
+    files.push_back(
+        {.path = what.path, .bytes = what.size, .present_bytes = file->partial.present_bytes()});
+    done += files.back().present_bytes;
+  }
   events_.on_step({.done_bytes = done,
                    .done_files = done_files_,
                    .fetched_bytes = fetched_bytes_,
-                   .current = files_.empty() ? "" : files_.front()->item.file.path});
+                   .files = std::move(files)});
 }
 
 milliseconds Downloads::time_to_wait() const {

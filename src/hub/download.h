@@ -29,10 +29,10 @@ struct DownloadItem {
 };
 
 struct DownloadStep {
-  int64_t done_bytes = 0;     // there, of all items, those being fetched included
-  int64_t done_files = 0;     // in their places
-  int64_t fetched_bytes = 0;  // by this run
-  std::string current;        // one of the files on their way
+  int64_t done_bytes = 0;       // there, of all items, those being fetched included
+  int64_t done_files = 0;       // in their places
+  int64_t fetched_bytes = 0;    // by this run
+  std::vector<PullFile> files;  // on their way, or arrived and not yet checked
 };
 
 struct DownloadEvents {

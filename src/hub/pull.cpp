@@ -151,7 +151,7 @@ class Pull {
     if (item.place.named_by_digest || file.kind == DigestKind::none) return true;
     if (options_.on_progress) {
       options_.on_progress({.files_total = static_cast<int64_t>(tasks_.size()),
-                            .file = file.path,
+                            .files = {{.path = file.path, .bytes = file.size}},
                             .checking = true});
     }
     return digest_of_file(item.place.content, file, session_) == file.digest;
@@ -242,7 +242,7 @@ class Pull {
                           .already = already_,
                           .files_done = ready_files_ + step.done_files,
                           .files_total = static_cast<int64_t>(tasks_.size()),
-                          .file = step.current,
+                          .files = step.files,
                           .checking = false,
                           .bytes_per_second = rate_.per_second()});
   }

@@ -70,14 +70,16 @@ class Hub(BaseHTTPRequestHandler):
         self.reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def reply_file(self, path):
-        content = (FILES / path).read_bytes()
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if not match:
-            self.reply(200, content, {}, stalls=True)
+            self.reply(200, (FILES / path).read_bytes(), {}, stalls=True)
             return
         first, last = int(match[1]), int(match[2])
-        self.reply(206, content[first:last + 1],
-                   {"Content-Range": f"bytes {first}-{last}/{len(content)}"}, stalls=True)
+        with open(FILES / path, "rb") as file:
+            file.seek(first)
+            content = file.read(last + 1 - first)
+        size = (FILES / path).stat().st_size
+        self.reply(206, content, {"Content-Range": f"bytes {first}-{last}/{size}"}, stalls=True)
 
     def reply(self, status, body, headers, stalls=False):
         self.send_response(status)
