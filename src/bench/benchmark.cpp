@@ -138,8 +138,8 @@ void note_skipped(BenchModel& model, const BenchOptions& o, const ModelFacts& fa
   std::vector<int64_t> asked = o.prefill;
   asked.insert(asked.end(), o.depth.begin(), o.depth.end());
   std::ranges::sort(asked);
-  const auto [first, last] = std::ranges::unique(asked);
-  asked.erase(first, last);
+  const auto first = std::unique(asked.begin(), asked.end());
+  asked.erase(first, asked.end());
   for (const int64_t tokens : asked) {
     if (has_room(tokens, o, facts)) continue;
     model.skipped.push_back(fmt::format("{} tokens: the model was made for {}, answer included",

@@ -47,7 +47,8 @@ std::vector<const BenchMeasure*> all_measures(const std::vector<BenchModel>& mod
     }
   }
   // Peak memory is every model's last.
-  std::ranges::stable_partition(all, [](const auto* m) { return m->name != "peak_memory_mb"; });
+  std::stable_partition(all.begin(), all.end(),
+                        [](const auto* m) { return m->name != "peak_memory_mb"; });
   return all;
 }
 
