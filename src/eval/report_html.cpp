@@ -36,7 +36,8 @@ constexpr std::string_view kStyle = R"(
   background: #fff; object-fit: contain; }
 .case h3 { display: flex; gap: 8px; align-items: baseline; font-size: 14px; }
 .case h3 small { color: var(--soft); font-weight: 400; margin-left: auto; text-align: right; }
-.tag { font-size: 12px; font-weight: 600; border-radius: 6px; padding: 1px 7px; border: 1.5px solid currentColor; }
+.tag { font-size: 12px; font-weight: 600; border-radius: 6px; padding: 1px 7px; border: 1.5px solid currentColor;
+  white-space: nowrap; flex: none; }
 .tag.lost { color: var(--plain); } .tag.gained { color: var(--now); } .tag.missed { color: var(--soft); }
 .case dl { grid-template-columns: max-content minmax(0, 1fr); gap: 2px 12px; font-size: 13.5px; margin-top: 6px; }
 .case dd { white-space: pre-wrap; margin: 0; }
@@ -46,6 +47,7 @@ constexpr std::string_view kStyle = R"(
 .scroll th { white-space: nowrap; }
 header + p { margin-top: 18px; }
 @media screen and (max-width: 760px) { .scroll :is(th, td):nth-child(2):not(:nth-last-child(4)) { display: none; } }
+@media screen and (max-width: 480px) { .scroll td:last-child { white-space: normal; } }
 @media print { .tools { display: none; } .case { border: 1px solid var(--rule); } .case[hidden] { display: block; } }
 )";
 
