@@ -5,7 +5,8 @@
 namespace squint::cli {
 
 void DeviceOptions::add_to(CLI::App& app) {
-  app.add_option("--device", backend.name, "cpu, or reference: plain loops, for checking")
+  app.add_option("--device", backend.name,
+                 "cpu; cuda or cuda:N, an NVIDIA card; reference: plain loops, for checking")
       ->capture_default_str();
   app.add_option("--threads", backend.threads, "0: every core this process may use")
       ->check(CLI::Range(0, 4096))

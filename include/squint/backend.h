@@ -10,9 +10,10 @@ namespace squint {
 class Backend;  // opaque here; hand it on by reference, and keep it alive longer than its users
 
 struct BackendOptions {
-  std::string name = "cpu";  // "cpu", or "reference": plain loops, for checking
-  int threads = 0;           // 0: every core this process may use
-  std::string kernels;       // forces a kernel table of the cpu backend; empty: the best that runs
+  // "cpu"; "cuda" or "cuda:1", an NVIDIA card; or "reference": plain loops, for checking
+  std::string name = "cpu";
+  int threads = 0;      // on the host; 0: every core this process may use
+  std::string kernels;  // forces a kernel table of the cpu backend; empty: the best that runs
 };
 
 struct BackendDeleter {
@@ -20,7 +21,8 @@ struct BackendDeleter {
 };
 using BackendPtr = std::unique_ptr<Backend, BackendDeleter>;
 
-// Throws Error(usage) for an unknown name or a kernel table this machine cannot run.
+// Throws Error(usage) for an unknown name or a kernel table this machine cannot run,
+// Error(unsupported) where this program or this machine has no CUDA.
 BackendPtr open_backend(const BackendOptions& options = {});
 
 // Kernel tables of the cpu backend that this machine can run, best first.

@@ -1,12 +1,31 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <charconv>
+#include <optional>
+
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cuda/open_cuda.h"
 #include "backends/reference/reference_backend.h"
 #include "squint/backend.h"
 #include "squint/error.h"
 
 namespace squint {
+namespace {
+
+// The card that "cuda" or "cuda:1" names, or nothing.
+std::optional<int> card_of(std::string_view name) {
+  if (name == "cuda") return 0;
+  constexpr std::string_view kPrefix = "cuda:";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const std::string_view digits = name.substr(kPrefix.size());
+  int card = 0;
+  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), card);
+  if (error != std::errc() || end != digits.end() || card < 0) return std::nullopt;
+  return card;
+}
+
+}  // namespace
 
 void BackendDeleter::operator()(Backend* backend) const { delete backend; }
 
@@ -20,9 +39,10 @@ BackendPtr open_backend(const BackendOptions& options) {
   if (options.name == "reference") {
     return BackendPtr(new reference::ReferenceBackend(threads));
   }
-  if (options.name != "cpu") {
-    throw Error(ErrorCode::usage, fmt::format("device: expected \"cpu\" or \"reference\", found "
-                                              "\"{}\"",
+  const std::optional<int> card = card_of(options.name);
+  if (options.name != "cpu" && !card) {
+    throw Error(ErrorCode::usage, fmt::format("device: expected \"cpu\", \"cuda\", \"cuda:N\" or "
+                                              "\"reference\", found \"{}\"",
                                               options.name));
   }
   const cpu::KernelTable* table = cpu::select_kernels(detect_cpu_features(), options.kernels);
@@ -31,7 +51,8 @@ BackendPtr open_backend(const BackendOptions& options) {
                 fmt::format("cpu kernels: \"{}\" is not among those that this machine can run: {}",
                             options.kernels, fmt::join(runnable_kernels(), ", ")));
   }
-  return BackendPtr(new cpu::CpuBackend(*table, threads));
+  BackendPtr host(new cpu::CpuBackend(*table, threads));
+  return card ? cuda::open(*card, std::move(host)) : std::move(host);
 }
 
 std::vector<std::string> runnable_kernels() {

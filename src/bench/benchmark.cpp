@@ -4,6 +4,7 @@
 
 #include "base/quantile.h"
 #include "bench/measures.h"
+#include "ops/backend.h"
 #include "squint/error.h"
 
 namespace squint {
@@ -78,9 +79,10 @@ class Summary {
   void limit(BenchMeasure& m, Limit limit, double work, double per_second) const {
     const double most = limit == Limit::bandwidth ? machine_.read_bytes_a_second
                                                   : machine_.float_operations_a_second;
+    if (most <= 0) return;  // not known of this machine
     m.limit = limit;
     m.work = work;
-    m.share = most > 0 ? per_second / most : 0;
+    m.share = per_second / most;
   }
 
  private:
@@ -200,6 +202,12 @@ BenchReport run_benchmark(const BenchOptions& o, Backend& backend) {
   bench::EnergyMeter energy;
   report.energy = energy.readable();
   report.machine = examine_machine(backend, o.models.front());
+  // What the host reads from its memory says nothing of a card's, nor does a product that is too
+  // small for one.
+  if (backend.device().kind != DeviceKind::cpu) {
+    report.machine.read_bytes_a_second = 0;
+    report.machine.float_operations_a_second = 0;
+  }
   const std::vector<std::string> names = names_of(o.models);
   std::vector<std::vector<Round>> rounds(o.models.size());
   int64_t done = 0;

@@ -166,6 +166,9 @@ std::string header(const BenchReport& r) {
 }
 
 std::string limits(const BenchReport& r) {
+  if (r.machine.read_bytes_a_second <= 0) {
+    return "what this device could do at most is not measured";
+  }
   return fmt::format("{:.1f} GB/s read, {:.0f} GFLOP/s, both as measured before the first round",
                      r.machine.read_bytes_a_second / 1e9,
                      r.machine.float_operations_a_second / 1e9);

@@ -105,8 +105,9 @@ std::vector<std::string> notes_of(const MachineReport& r) {
                     "process, or --threads said so.",
                     r.threads, r.processors));
   }
-  if (!r.graphics_cards.empty()) {
-    notes.emplace_back("The graphics card is not used: this version runs on the CPU.");
+  if (!r.graphics_cards.empty() && !r.running.starts_with("sm_")) {
+    notes.emplace_back(
+        "The graphics card is not used: --device cuda does, where squint was built with CUDA.");
   }
   return notes;
 }

@@ -10,6 +10,7 @@
 #include "models/qwen3_vl/chat_template.h"
 #include "models/qwen3_vl/model.h"
 #include "models/qwen3_vl/stored_forms.h"
+#include "ops/copies.h"
 #include "runtime/generation_config.h"
 #include "runtime/memory_plan.h"
 #include "runtime/sampler.h"
@@ -188,7 +189,7 @@ class Engine::Impl {
       end += sequences[i].input().tokens();
       backend_.copy(hidden.rows(end - 1, 1), last.rows(static_cast<int64_t>(i), 1));
     }
-    take(model_.logits(cx, last), prompts.size(), on_text,
+    take(cx, model_.logits(cx, last), prompts.size(), on_text,
          [&](size_t i) -> Sequence& { return sequences[i]; });
     const double share = ms_since(start) / static_cast<double>(sequences.size());
     for (Sequence& s : sequences) s.done.ms_prefill = share;
@@ -207,7 +208,7 @@ class Engine::Impl {
       const Arena::Scope scope(cx.scratch);
       std::vector<qwen3_vl::NextToken> tokens;
       for (Sequence* s : active) tokens.push_back(s->next());
-      take(model_.logits(cx, model_.step(cx, tokens)), active.size(), on_text,
+      take(cx, model_.logits(cx, model_.step(cx, tokens)), active.size(), on_text,
            [&](size_t i) -> Sequence& { return *active[i]; });
       const double share = ms_since(start) / static_cast<double>(active.size());
       for (Sequence* s : active) s->done.ms_decode += share;
@@ -215,10 +216,11 @@ class Engine::Impl {
   }
 
   template <class At>
-  void take(const Tensor& logits, size_t count, const OnText& on_text, const At& at) const {
+  void take(Context& cx, const Tensor& logits, size_t count, const OnText& on_text,
+            const At& at) const {
     // Rows of the head past the vocabulary have no text.
     const auto known = static_cast<size_t>(model_.processor().tokenizer().size());
-    Tensor host = to_f32(logits);
+    const Tensor host = copy_to_host(cx, logits);  // penalties are written into it
     for (size_t i = 0; i < count; ++i) {
       at(i).take(host.rows(static_cast<int64_t>(i), 1).template span<float>().first(known),
                  on_text);

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "backends/cuda/open_cuda.h"
 #include "base/thread_pool.h"
 #include "ops/backend.h"
 #include "squint/backend.h"
@@ -43,7 +44,26 @@ TEST(OpenBackend, Reference) {
   EXPECT_EQ(kernels_of(*backend), "loops");
 }
 
+// Whichever it is: not in this program, no driver, no card.
+TEST(OpenBackend, SaysWhatCudaLacksHere) {
+  if (cuda::cards() > 0) {
+    EXPECT_EQ(open_backend({.name = "cuda"})->name(), "cuda");
+    EXPECT_NE(refusal({.name = "cuda:99"}).find("cuda:99"), std::string::npos);
+    return;
+  }
+  try {
+    open_backend({.name = "cuda"});
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::unsupported);
+    EXPECT_NE(std::string(e.what()).find("--device cpu"), std::string::npos) << e.what();
+  }
+}
+
 TEST(OpenBackend, RefusesWhatItDoesNotKnow) {
+  for (const char* name : {"cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cudas"}) {
+    EXPECT_NE(refusal({.name = name}).find(name), std::string::npos);
+  }
   EXPECT_NE(refusal({.name = "tpu"}).find("\"tpu\""), std::string::npos);
   const std::string message = refusal({.kernels = "sse9"});
   EXPECT_NE(message.find("\"sse9\""), std::string::npos);

@@ -2,11 +2,15 @@
 
 #include <cstring>
 
+#include "backends/cuda/open_cuda.h"
+#include "conformance/host_side.h"
+
 namespace squint::test {
 
 std::vector<std::string> backends_here() {
   std::vector<std::string> names = runnable_kernels();
   names.insert(names.begin(), "reference");
+  if (cuda::cards() > 0) names.emplace_back("cuda");
   return names;
 }
 
@@ -15,6 +19,11 @@ BackendPtr open_named(const std::string& name, int threads) {
     BackendPtr backend = open_backend({.name = name, .threads = threads});
     EXPECT_EQ(kernels_of(*backend), "loops");
     return backend;
+  }
+  if (name == "cuda") {
+    BackendPtr backend = open_backend({.name = name, .threads = threads});
+    EXPECT_EQ(backend->name(), name);
+    return BackendPtr(new HostSide(std::move(backend)));
   }
   BackendPtr backend = open_backend({.name = "cpu", .threads = threads, .kernels = name});
   EXPECT_EQ(kernels_of(*backend), name);

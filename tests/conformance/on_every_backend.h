@@ -1,5 +1,5 @@
-// on_every_backend.h: a fixture that runs once per kernel table of this machine, and once on the
-// reference backend itself.
+// on_every_backend.h: a fixture that runs once per kernel table of this machine, once on its NVIDIA
+// card if there is one, and once on the reference backend itself.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 
 namespace squint::test {
 
-// "reference", then the kernel tables of the cpu backend, best first.
+// "reference", then the kernel tables of the cpu backend, best first, then "cuda".
 std::vector<std::string> backends_here();
 // The backend of that name. Fails the test when other kernels would run than those asked for.
 BackendPtr open_named(const std::string& name, int threads);

@@ -44,6 +44,9 @@ inline constexpr Tolerance kGeluTanhTolerance{.abs = 1e-6f, .rel = 1e-6f};
 // The C library's erf in both.
 inline constexpr Tolerance kGeluErfTolerance{.abs = 0, .rel = 0};
 
+// Another erf, within 2 ulp; left of zero 1 + erf(x) cancels: 1.2e-7 times |x|.
+inline constexpr Tolerance kCudaGeluErfTolerance{.abs = 1e-6f, .rel = 1e-6f};
+
 // Fused against unfused sums over at most 257 rows, added to values of order one.
 inline constexpr Tolerance kSecondMomentTolerance{.abs = 4e-5f, .rel = 1e-6f};
 

@@ -8,6 +8,7 @@
 
 #include "io/safetensors.h"
 #include "models/qwen3_vl/model.h"
+#include "ops/copies.h"
 #include "support/paths.h"
 
 namespace squint::test {
@@ -19,17 +20,21 @@ using qwen3_vl::ModelInput;
 // Keeps a copy of everything shown. Values of several images follow one another.
 class Recorder : public Trace {
  public:
+  explicit Recorder(Context& cx) : cx_(cx) {}
+
   void saw(std::string_view name, int64_t index, const Tensor& value) override {
     const bool numbered = name == "vision.block" || name == "vision.deepstack" ||
                           name.starts_with("text.attention") || name.starts_with("text.mlp") ||
                           name.starts_with("text.layer");
     auto& to = values_[numbered ? fmt::format("{}.{}", name, index) : std::string(name)];
-    const auto from = value.span<const float>();
+    const Tensor host = on_host(cx_, value);
+    const auto from = host.span<const float>();
     to.insert(to.end(), from.begin(), from.end());
   }
   const std::map<std::string, std::vector<float>>& values() const { return values_; }
 
  private:
+  Context& cx_;
   std::map<std::string, std::vector<float>> values_;
 };
 
@@ -78,8 +83,11 @@ ModelInput prepare(const Model& model, const GoldenCase& golden) {
   return model.processor().prepare(golden.prompt, std::move(images));
 }
 
-int64_t best(std::span<const float> logits) {
-  return std::ranges::max_element(logits) - logits.begin();
+// Of the last row.
+int64_t best(Context& cx, const Tensor& logits) {
+  const Tensor last = on_host(cx, logits.rows(logits.dim(0) - 1, 1));
+  const auto values = last.span<const float>();
+  return std::ranges::max_element(values) - values.begin();
 }
 
 void compare_input(const ModelInput& input, const io::SafetensorsFile& file, Comparison& compare) {
@@ -127,8 +135,9 @@ GoldenResult run_golden(const GoldenCase& golden, Backend& backend) {
   compare_input(input, file, compare);
 
   Arena scratch(backend);
-  Recorder recorder;
-  Context cx{.backend = backend, .scratch = scratch, .trace = &recorder};
+  Context cx{.backend = backend, .scratch = scratch};
+  Recorder recorder(cx);
+  cx.trace = &recorder;
   const auto features = model.encode_images(cx, input);
   const Tensor* generated = file.find("generated");
   KvCache cache = model.make_cache(cx, input.tokens() + generated->numel());
@@ -139,13 +148,13 @@ GoldenResult run_golden(const GoldenCase& golden, Backend& backend) {
     if (expected != nullptr) compare.floats(name, values, expected->span<const float>());
   }
   cx.trace = nullptr;
-  std::vector<int64_t> ids = {best(logits.rows(logits.dim(0) - 1, 1).span<const float>())};
+  std::vector<int64_t> ids = {best(cx, logits)};
   while (static_cast<int64_t>(ids.size()) < generated->numel()) {
     const Arena::Scope scope(scratch);
     const qwen3_vl::NextToken next{static_cast<int32_t>(ids.back()),
                                    input.positions.next + static_cast<int64_t>(ids.size()) - 1,
                                    &cache};
-    ids.push_back(best(model.logits(cx, model.step(cx, {&next, 1})).span<const float>()));
+    ids.push_back(best(cx, model.logits(cx, model.step(cx, {&next, 1}))));
   }
   compare.integers("generated", ids, *generated);
   return result;

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "backends/cuda/open_cuda.h"
 #include "golden/model_golden.h"
 #include "support/json.h"
 #include "support/paths.h"
@@ -13,7 +14,7 @@ namespace {
 
 struct Parameter {
   std::string golden;
-  std::string device;  // "cpu/avx2" or "reference"
+  std::string device;  // "cpu/avx2", "cuda" or "reference"
 };
 
 std::vector<Parameter> parameters() {
@@ -21,6 +22,7 @@ std::vector<Parameter> parameters() {
   for (const char* name : {"line", "text", "two"}) {
     all.push_back({name, "reference"});
     for (const std::string& kernels : runnable_kernels()) all.push_back({name, "cpu/" + kernels});
+    if (cuda::cards() > 0) all.push_back({name, "cuda"});
   }
   return all;
 }

@@ -11,7 +11,10 @@
 namespace squint::test {
 namespace fs = std::filesystem;
 
-fs::path repo_dir() { return SQUINT_REPO_DIR; }
+fs::path repo_dir() {
+  const char* named = std::getenv("SQUINT_REPO_DIR");  // where programs were built elsewhere
+  return named != nullptr ? named : SQUINT_REPO_DIR;
+}
 
 std::optional<fs::path> shared_data() {
   const char* named = std::getenv("SQUINT_SHARED_DATA");

@@ -1,0 +1,80 @@
+// cuda_backend.h: one NVIDIA card. Exact mode: float32 activations and sums, no TF32.
+//
+// Everything runs on one stream, in order. What the quantizer alone asks for is computed on the
+// host by the CPU backend for now (host_operators.cpp): correct, and as slow as the copies.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "backends/cuda/kernels.h"
+#include "ops/backend.h"
+#include "squint/backend.h"
+
+namespace squint::cuda {
+
+class CudaBackend final : public Backend {
+ public:
+  // `host` computes what this backend does not. The card must exist.
+  CudaBackend(int index, BackendPtr host);
+  ~CudaBackend() override;
+
+  std::string_view name() const override { return "cuda"; }
+  std::string_view kernels() const override { return kernels_; }
+  Device device() const override { return {DeviceKind::cuda, index_}; }
+  ThreadPool& host_threads() override { return host_->host_threads(); }
+  std::shared_ptr<Storage> allocate(int64_t bytes) override;
+  void copy(const Tensor& from, const Tensor& to) override;
+  void synchronize() override;
+  LinearWeight prepare(const LinearWeight& weight) override;
+  PreparedSize prepared_size(const WeightForm& form) const override;
+  KvLayer make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
+                  int64_t capacity) override;
+  int64_t kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const override;
+  int64_t attention_bytes(int64_t head_dim, int64_t length) const override;
+
+  void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
+  void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) override;
+  void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
+                  const Tensor& out) override;
+  void rotate(const Tensor& cosine, const Tensor& sine, const Tensor& x) override;
+  void append_kv(const Tensor& keys, const Tensor& values, KvLayer& kv) override;
+  void attention(const AttentionArgs& args, const Tensor& out) override;
+  void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out) override;
+  void gelu(const Tensor& x, GeluKind kind, const Tensor& out) override;
+  void add(const Tensor& x, const Tensor& out) override;
+  void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) override;
+
+  // On the host.
+  void rms_norm_gradient(const Tensor& x, const Tensor& weight, float eps, const Tensor& d_out,
+                         const Tensor& d_x) override;
+  void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& d_out,
+                       const Tensor& d_gate, const Tensor& d_up) override;
+  void attention_gradient(const AttentionGradientArgs& args) override;
+  void add_second_moment(const Tensor& x, const Tensor& out) override;
+  void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) override;
+  void add_abs_sum(const Tensor& x, const Tensor& out) override;
+  double dot(const Tensor& a, const Tensor& b) override;
+  void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme, Observer observer,
+                       const QuantizedWeight& out) override;
+  void quantization_error(const Tensor& weight, const Tensor& smooth,
+                          const QuantizationScheme& scheme, const Tensor& out) override;
+  void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
+                        const QuantizationScheme& scheme, const QuantizedWeight& out) override;
+
+ private:
+  // The card is chosen for each thread, so for each call. Launches report errors when asked.
+  cudaStream_t stream() const;
+  void launched(std::string_view what) const;
+  void run_pointwise(Pointwise op, const Tensor& a, const Tensor& b, const Tensor& out);
+
+  Tensor fetch(const Tensor& tensor);  // itself where it is on the host, else a copy
+  void store(const Tensor& host, const Tensor& tensor);  // nothing where they are the same
+
+  int index_;
+  std::string kernels_;
+  BackendPtr host_;
+  cudaStream_t stream_ = nullptr;
+  std::shared_ptr<Storage> workspace_;  // of attention over long caches
+};
+
+}  // namespace squint::cuda

@@ -1,0 +1,50 @@
+#include "backends/cuda/device_memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "squint/error.h"
+
+namespace squint::cuda {
+namespace {
+
+class DeviceMemory final : public Storage {
+ public:
+  DeviceMemory(void* data, int64_t bytes, int index)
+      : Storage(data, bytes, {DeviceKind::cuda, index}) {}
+  // Waits for what still uses it. An error was reported where it arose.
+  ~DeviceMemory() override { cudaFree(data()); }
+};
+
+}  // namespace
+
+void check(cudaError_t result, std::string_view doing) {
+  if (result == cudaSuccess) return;
+  const bool memory = result == cudaErrorMemoryAllocation;
+  cudaGetLastError();  // what can be forgotten is
+  throw Error(memory ? ErrorCode::out_of_memory : ErrorCode::io,
+              fmt::format("CUDA: {} ({}) while {}", cudaGetErrorString(result),
+                          cudaGetErrorName(result), doing));
+}
+
+std::shared_ptr<Storage> allocate_on(int index, int64_t bytes) {
+  check(cudaSetDevice(index), "choosing the card");
+  void* data = nullptr;
+  const cudaError_t result = cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+  if (result == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free = 0;
+    size_t total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for the memory left");
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("the graphics card has no room for {:.1f} MB: {:.1f} of {:.1f} GB are "
+                            "free; a smaller model, a shorter context, or --device cpu?",
+                            static_cast<double>(bytes) / 1e6, static_cast<double>(free) / 1e9,
+                            static_cast<double>(total) / 1e9));
+  }
+  check(result, "allocating memory");
+  return std::make_shared<DeviceMemory>(data, bytes, index);
+}
+
+}  // namespace squint::cuda

@@ -1,0 +1,105 @@
+#include "backends/cuda/device_weight.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "backends/cuda/device_memory.h"
+#include "base/check.h"
+#include "base/checked_math.h"
+#include "core/packed_int.h"
+#include "squint/error.h"
+
+namespace squint::cuda {
+namespace {
+
+constexpr int64_t kVectorBytes = 16;
+constexpr int64_t kGroupBytes = 4;
+
+}  // namespace
+
+PreparedSize DeviceWeight::size_of(const WeightForm& form) {
+  const int64_t out = form.out_features;
+  const int64_t in = form.in_features;
+  if (!form.scheme) {
+    const bool half = form.dtype == DType::bf16;
+    const int64_t bytes = byte_size(half ? DType::bf16 : DType::f32);
+    return {.kept = out * round_up(in * bytes, kVectorBytes),
+            .passing = form.dtype == DType::f16 ? out * in * bytes : 0};
+  }
+  const int64_t groups = out * form.scheme->groups(in);
+  // A row on disk is made of whole words.
+  const int64_t row_bytes = ceil_div(in * form.scheme->bits, 32) * 4;
+  // Passing: zero points unpacked, a byte each, and the words made of them.
+  return {.kept = out * round_up(row_bytes, kVectorBytes) + groups * kGroupBytes,
+          .passing = groups * (1 + kGroupBytes)};
+}
+
+void DeviceWeight::take_rows(const std::byte* rows, int64_t row_bytes, int device,
+                             cudaStream_t stream) {
+  const int64_t stride = round_up(row_bytes, kVectorBytes);
+  values_ = allocate_on(device, matrix_.out * stride);
+  if (stride != row_bytes) {
+    check(cudaMemsetAsync(values_->data(), 0, static_cast<size_t>(matrix_.out * stride), stream),
+          "padding a weight");
+  }
+  check(cudaMemcpy2DAsync(values_->data(), static_cast<size_t>(stride), rows,
+                          static_cast<size_t>(row_bytes), static_cast<size_t>(row_bytes),
+                          static_cast<size_t>(matrix_.out), cudaMemcpyHostToDevice, stream),
+        "copying a weight");
+  matrix_.values = values_->data();
+  matrix_.row_vectors = stride / kVectorBytes;
+}
+
+void DeviceWeight::take_groups(const PackedLinear& packed, int device, cudaStream_t stream) {
+  const std::span<const bf16> scales = packed.scale.span<const bf16>();
+  const auto middle = static_cast<uint32_t>(1 << (packed.bits - 1));
+  std::vector<uint32_t> words(scales.size());
+  Tensor zeros;
+  if (!packed.symmetric()) zeros = unpack_zero_points(packed.zero_point, packed.rows, packed.bits);
+  for (size_t i = 0; i < words.size(); ++i) {
+    const int zero = zeros.empty() ? 0 : zeros.span<const int8_t>()[i];
+    words[i] = static_cast<uint32_t>(scales[i].bits) << 16 |
+               static_cast<uint32_t>(static_cast<int>(middle) + zero);
+  }
+  const auto bytes = static_cast<int64_t>(words.size()) * kGroupBytes;
+  groups_ = allocate_on(device, bytes);
+  check(cudaMemcpyAsync(groups_->data(), words.data(), static_cast<size_t>(bytes),
+                        cudaMemcpyHostToDevice, stream),
+        "copying scales");
+  // The words end with this function; what was copied from pageable memory has left it by then.
+  check(cudaStreamSynchronize(stream), "copying scales");
+  matrix_.groups = reinterpret_cast<const uint32_t*>(groups_->data());
+  matrix_.group_count = packed.groups();
+  matrix_.group_columns = packed.group_size;
+}
+
+std::shared_ptr<const DeviceWeight> DeviceWeight::make(const LinearWeight& weight, int device,
+                                                       cudaStream_t stream) {
+  const std::shared_ptr<DeviceWeight> made(new DeviceWeight);
+  DeviceMatrix& m = made->matrix_;
+  m.in = weight.in_features;
+  m.out = weight.out_features;
+  m.group_columns = weight.in_features;
+  if (const auto* packed = std::get_if<PackedLinear>(&weight.weight)) {
+    SQUINT_CHECK(packed->rows == m.out && packed->cols == m.in);
+    if (packed->groups() > 1 && packed->group_size % 4 != 0) {
+      throw Error(
+          ErrorCode::unsupported,
+          fmt::format("cuda: groups of {} columns, expected a multiple of 4", packed->group_size));
+    }
+    m.format = packed->bits == 4 ? WeightFormat::int4 : WeightFormat::int8;
+    made->take_rows(packed->packed.raw(), packed->packed.dim(1) * 4, device, stream);
+    made->take_groups(*packed, device, stream);
+    return made;
+  }
+  Tensor source = std::get<Tensor>(weight.weight);
+  SQUINT_CHECK(source.shape() == Shape({m.out, m.in}));
+  if (source.dtype() == DType::f16) source = to_f32(source);
+  m.format = source.dtype() == DType::bf16 ? WeightFormat::bf16 : WeightFormat::f32;
+  made->take_rows(source.raw(), m.in * byte_size(source.dtype()), device, stream);
+  check(cudaStreamSynchronize(stream), "copying a weight");
+  return made;
+}
+
+}  // namespace squint::cuda

@@ -1,0 +1,69 @@
+// Operators without neighbours: a thread a value.
+#include "backends/cuda/kernels.h"
+
+namespace squint::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// x / (1 + e^-y): with y = x silu, with y = 2u the tanh form of GELU, since
+// (1 + tanh u) / 2 = 1 / (1 + e^-2u).
+__device__ __forceinline__ float gated(float x, float y) { return x / (1.0f + expf(-y)); }
+
+template <Pointwise kOp>
+__device__ float value_of(float a, float b) {
+  if (kOp == Pointwise::swiglu) return gated(a, a) * b;
+  if (kOp == Pointwise::add) return a + b;
+  if (kOp == Pointwise::gelu_erf) return 0.5f * a * (1.0f + erff(a * 0.70710678118654752f));
+  // 2 sqrt(2/pi) (x + 0.044715 x³)
+  return gated(a, fmaf(a * a * a, 0.044715f, a) * 1.5957691216057308f);
+}
+
+template <Pointwise kOp>
+__global__ void pointwise_kernel(const float* a, const float* b, float* out, int64_t n) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < n) out[i] = value_of<kOp>(a[i], b == nullptr ? 0.0f : b[i]);
+}
+
+__global__ void scale_rows_kernel(const float* x, const float* factor, int64_t count, int64_t n,
+                                  float* out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < count) out[i] = x[i] * factor[i / n];
+}
+
+unsigned blocks_for(int64_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }
+
+template <Pointwise kOp>
+void launch(const float* a, const float* b, float* out, int64_t n, cudaStream_t stream) {
+  pointwise_kernel<kOp><<<blocks_for(n), kThreads, 0, stream>>>(a, b, out, n);
+}
+
+}  // namespace
+
+void pointwise(Pointwise op, const float* a, const float* b, float* out, int64_t n,
+               cudaStream_t stream) {
+  switch (op) {
+    case Pointwise::swiglu:
+      return launch<Pointwise::swiglu>(a, b, out, n, stream);
+    case Pointwise::gelu_tanh:
+      return launch<Pointwise::gelu_tanh>(a, b, out, n, stream);
+    case Pointwise::gelu_erf:
+      return launch<Pointwise::gelu_erf>(a, b, out, n, stream);
+    case Pointwise::add:
+      return launch<Pointwise::add>(a, out, out, n, stream);
+  }
+}
+
+void scale_rows(const float* x, const float* factor, int64_t rows, int64_t n, float* out,
+                cudaStream_t stream) {
+  scale_rows_kernel<<<blocks_for(rows * n), kThreads, 0, stream>>>(x, factor, rows * n, n, out);
+}
+
+bool kernels_run_here() {
+  cudaFuncAttributes attributes{};
+  const cudaError_t result = cudaFuncGetAttributes(&attributes, scale_rows_kernel);
+  cudaGetLastError();
+  return result == cudaSuccess;
+}
+
+}  // namespace squint::cuda
