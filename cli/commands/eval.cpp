@@ -105,7 +105,7 @@ void add_eval(CLI::App& app, Outcome& outcome) {
       ->check(CLI::PositiveNumber);
   command
       ->add_option("--rows-at-once", e.rows_at_once,
-                   "rows answered together, which changes no answer; 0: up to 8")
+                   "rows answered together; on the CPU no answer depends on it; 0: up to 8")
       ->check(CLI::Range(0, 1024));
   command->add_option("--precision", options->precision, "exact: float32 throughout")
       ->check(CLI::IsMember({"exact"}))

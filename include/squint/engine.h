@@ -93,8 +93,9 @@ class Engine {
   Completion generate(const Request& request, const OnText& on_text = {},
                       const std::stop_token& stop = {});
 
-  // Several requests at once: an answer for each, the same as alone. Weights are read once for all
-  // of them; times are each one's share. Throws what generate throws, for any of them.
+  // Several requests at once: an answer for each; on the CPU the same bits as alone. Weights are
+  // read once for all of them; times are each one's share. Throws what generate throws, for any of
+  // them.
   std::vector<Completion> generate_together(std::span<const Request> requests,
                                             const std::stop_token& stop = {});
 

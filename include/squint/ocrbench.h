@@ -44,7 +44,8 @@ struct EvaluateOptions {
   std::optional<int64_t> max_pixels;
   int64_t max_tokens = 256;
   Sampling sampling{.temperature = 0};  // the seed of each row is this and its place in the data
-  // Answers do not depend on it. 0: up to 8, as far as their caches take half a gigabyte.
+  // On the CPU answers do not depend on it; on a card a near tie may fall otherwise. 0: up to 8, as
+  // far as their caches take half a gigabyte.
   int64_t rows_at_once = 0;
   std::function<void(const EvaluateProgress&)> on_progress;
   std::stop_token stop;

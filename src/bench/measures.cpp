@@ -12,7 +12,6 @@
 #include "io/checkpoint.h"
 #include "models/qwen3_vl/footprint.h"
 #include "models/qwen3_vl/image_processor.h"
-#include "models/qwen3_vl/processor.h"
 #include "models/qwen3_vl/stored_forms.h"
 #include "ops/backend.h"
 #include "squint/error.h"
@@ -34,15 +33,6 @@ bool contains(const std::vector<int64_t>& list, int64_t value) {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-qwen3_vl::ImageProcessorConfig limits_of(const io::Checkpoint& checkpoint) {
-  for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
-    if (const auto text = checkpoint.side_file(name)) {
-      return qwen3_vl::parse_image_processor(parse_json(*text, name), name);
-    }
-  }
-  return {};  // the engine will say what is missing
 }
 
 // Greedy, and as long as it says.
@@ -111,10 +101,12 @@ ModelFacts facts_of(const std::filesystem::path& model, const BenchOptions& opti
     return static_cast<double>(qwen3_vl::cache_bytes(text, backend, tokens));
   };
   if (options.image_width > 0) {
-    const auto limits = limits_of(checkpoint);
+    // Where there is none the engine will say so.
+    const auto limits =
+        qwen3_vl::find_image_processor(model).value_or(qwen3_vl::ImageProcessorConfig{});
     const auto size = smart_resize(options.image_height, options.image_width, limits);
     if (!size) throw Error(ErrorCode::usage, "image: one side may be at most 200 times the other");
-    const int64_t patches = size->height / limits.patch_size * (size->width / limits.patch_size);
+    const int64_t patches = patch_count(*size, limits);
     facts.image_operations = encode_operations(config, patches);
     facts.image_tokens = patches / (int64_t{limits.merge_size} * limits.merge_size);
   }

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "quantize/module_schemes.h"
 #include "quantize/report_view.h"
 #include "squint/version.h"
 
@@ -8,12 +9,13 @@ namespace squint {
 namespace {
 
 OrderedJson options_json(const QuantizeOptions& o) {
-  OrderedJson json = {{"method", name(o.method)},
-                      {"bits", o.bits},
-                      {"group_size", o.group_size},
-                      {"symmetric", o.symmetric},
-                      {"signed_scales", o.symmetric && o.bits == 4 && o.signed_scales},
-                      {"observer", name(o.observer.value_or(RangeObserver::mse))}};
+  OrderedJson json = {
+      {"method", name(o.method)},
+      {"bits", o.bits},
+      {"group_size", o.group_size},
+      {"symmetric", o.symmetric},
+      {"signed_scales", quantize::common_scheme(o, o.bits, o.group_size).signed_scales},
+      {"observer", name(o.observer.value_or(RangeObserver::mse))}};
   if (o.method == QuantizeMethod::awq || o.method == QuantizeMethod::awq_gptq) {
     json["duo_scaling"] = name(o.duo_scaling);
     json["grid"] = o.grid;

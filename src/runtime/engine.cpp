@@ -176,10 +176,12 @@ class Engine::Impl {
 
   void prefill(Context& cx, std::span<Sequence> sequences, const OnText& on_text) {
     const auto start = Clock::now();
+    std::vector<Sequence*> all;
     std::vector<qwen3_vl::Prompt> prompts;
     for (Sequence& s : sequences) {
       s.cache = model_.make_cache(cx, s.tokens());
       prompts.push_back({&s.input(), s.features, &s.cache});
+      all.push_back(&s);
     }
     const Arena::Scope scope(cx.scratch);
     const Tensor hidden = model_.prefill(cx, prompts);
@@ -189,8 +191,7 @@ class Engine::Impl {
       end += sequences[i].input().tokens();
       backend_.copy(hidden.rows(end - 1, 1), last.rows(static_cast<int64_t>(i), 1));
     }
-    take(cx, model_.logits(cx, last), prompts.size(), on_text,
-         [&](size_t i) -> Sequence& { return sequences[i]; });
+    take(cx, model_.logits(cx, last), all, on_text);
     const double share = ms_since(start) / static_cast<double>(sequences.size());
     for (Sequence& s : sequences) s.done.ms_prefill = share;
   }
@@ -208,22 +209,21 @@ class Engine::Impl {
       const Arena::Scope scope(cx.scratch);
       std::vector<qwen3_vl::NextToken> tokens;
       for (Sequence* s : active) tokens.push_back(s->next());
-      take(cx, model_.logits(cx, model_.step(cx, tokens)), active.size(), on_text,
-           [&](size_t i) -> Sequence& { return *active[i]; });
+      take(cx, model_.logits(cx, model_.step(cx, tokens)), active, on_text);
       const double share = ms_since(start) / static_cast<double>(active.size());
       for (Sequence* s : active) s->done.ms_decode += share;
     }
   }
 
-  template <class At>
-  void take(Context& cx, const Tensor& logits, size_t count, const OnText& on_text,
-            const At& at) const {
+  // A row of logits for each.
+  void take(Context& cx, const Tensor& logits, std::span<Sequence* const> sequences,
+            const OnText& on_text) const {
     // Rows of the head past the vocabulary have no text.
     const auto known = static_cast<size_t>(model_.processor().tokenizer().size());
     const Tensor host = copy_to_host(cx, logits);  // penalties are written into it
-    for (size_t i = 0; i < count; ++i) {
-      at(i).take(host.rows(static_cast<int64_t>(i), 1).template span<float>().first(known),
-                 on_text);
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const Tensor row = host.rows(static_cast<int64_t>(i), 1);
+      sequences[i]->take(row.span<float>().first(known), on_text);
     }
   }
 

@@ -44,13 +44,7 @@ Subject read_subject(const fs::path& model) {
   Subject s{.where = file.string()};
   s.json = parse_json(io::read_file(file, kMaxConfigBytes), s.where);
   s.config = qwen3_vl::parse_config(s.json, s.where);
-  for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
-    const fs::path beside = file.parent_path() / name;
-    if (!fs::is_regular_file(beside, ignored)) continue;
-    s.limits = qwen3_vl::parse_image_processor(
-        parse_json(io::read_file(beside, kMaxConfigBytes), beside.string()), beside.string());
-    break;
-  }
+  s.limits = qwen3_vl::find_image_processor(file.parent_path()).value_or(s.limits);
   return s;
 }
 
@@ -68,8 +62,7 @@ std::vector<int64_t> patches_of(const std::vector<ImageSize>& images,
       refuse(fmt::format("image {}x{}: one side may be at most 200 times the other", image.width,
                          image.height));
     }
-    const int64_t side = limits.patch_size;
-    out.push_back(size->height / side * (size->width / side));
+    out.push_back(patch_count(*size, limits));
   }
   return out;
 }

@@ -168,17 +168,7 @@ void launch(const LinearArgs& a, cudaStream_t stream) {
 }
 
 int64_t piece_columns(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::f32:
-      return Float32::kColumns;
-    case WeightFormat::bf16:
-      return Bfloat16::kColumns;
-    case WeightFormat::int8:
-      return Int8::kColumns;
-    case WeightFormat::int4:
-      break;
-  }
-  return Int4::kColumns;
+  return with_format(format, [](auto known) { return int64_t{decltype(known)::kColumns}; });
 }
 
 }  // namespace
@@ -190,16 +180,7 @@ bool few_rows_apply(const LinearArgs& a) {
 }
 
 void linear_few_rows(const LinearArgs& a, cudaStream_t stream) {
-  switch (a.weight.format) {
-    case WeightFormat::f32:
-      return launch<Float32>(a, stream);
-    case WeightFormat::bf16:
-      return launch<Bfloat16>(a, stream);
-    case WeightFormat::int8:
-      return launch<Int8>(a, stream);
-    case WeightFormat::int4:
-      return launch<Int4>(a, stream);
-  }
+  with_format(a.weight.format, [&](auto format) { launch<decltype(format)>(a, stream); });
 }
 
 }  // namespace squint::cuda

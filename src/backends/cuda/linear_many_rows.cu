@@ -122,16 +122,7 @@ void launch(const LinearArgs& a, cudaStream_t stream) {
 }  // namespace
 
 void linear_many_rows(const LinearArgs& a, cudaStream_t stream) {
-  switch (a.weight.format) {
-    case WeightFormat::f32:
-      return launch<Float32>(a, stream);
-    case WeightFormat::bf16:
-      return launch<Bfloat16>(a, stream);
-    case WeightFormat::int8:
-      return launch<Int8>(a, stream);
-    case WeightFormat::int4:
-      return launch<Int4>(a, stream);
-  }
+  with_format(a.weight.format, [&](auto format) { launch<decltype(format)>(a, stream); });
 }
 
 }  // namespace squint::cuda

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "backends/cuda/kernels.h"
+
 namespace squint::cuda {
 
 constexpr uint32_t kTwoTo23 = 0x4b000000;
@@ -89,6 +91,22 @@ struct Int4 {
             __uint_as_float((bits & 0xf000u) | kTwoTo23) - zero.value[3]};
   }
 };
+
+// use(Float32{}), or whichever it is.
+template <class Use>
+auto with_format(WeightFormat format, const Use& use) {
+  switch (format) {
+    case WeightFormat::f32:
+      return use(Float32{});
+    case WeightFormat::bf16:
+      return use(Bfloat16{});
+    case WeightFormat::int8:
+      return use(Int8{});
+    case WeightFormat::int4:
+      break;
+  }
+  return use(Int4{});
+}
 
 // Columns [column, column + 4) of a row of n; zeros past its end.
 __device__ __forceinline__ float4 four_of_row(const float* row, int64_t column, int64_t n,

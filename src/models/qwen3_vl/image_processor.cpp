@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "image/resize.h"
+#include "io/mapped_file.h"
 #include "squint/error.h"
 
 namespace squint::qwen3_vl {
@@ -159,6 +160,18 @@ ImageProcessorConfig parse_image_processor(const Json& config, std::string_view 
   return out;
 }
 
+std::optional<ImageProcessorConfig> find_image_processor(const std::filesystem::path& folder) {
+  constexpr int64_t kMaxBytes = int64_t{64} << 20;
+  for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
+    const std::filesystem::path file = folder / name;
+    std::error_code absent;
+    if (!std::filesystem::exists(file, absent)) continue;
+    return parse_image_processor(parse_json(io::read_file(file, kMaxBytes), file.string()),
+                                 file.string());
+  }
+  return std::nullopt;
+}
+
 ImageProcessorConfig with_areas(const ImageProcessorConfig& config, std::optional<int64_t> min_area,
                                 std::optional<int64_t> max_area) {
   ImageProcessorConfig out = config;
@@ -197,6 +210,10 @@ std::optional<TargetSize> smart_resize(int64_t height, int64_t width,
     size.width = static_cast<int64_t>(std::ceil(w * beta / factor)) * unit;
   }
   return size;
+}
+
+int64_t patch_count(const TargetSize& size, const ImageProcessorConfig& config) {
+  return size.height / config.patch_size * (size.width / config.patch_size);
 }
 
 Patches preprocess(const image::Image& image, const ImageProcessorConfig& config,

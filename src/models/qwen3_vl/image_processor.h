@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string_view>
 
@@ -34,6 +35,10 @@ struct ImageProcessorConfig {
 // that no Qwen3-VL model uses.
 ImageProcessorConfig parse_image_processor(const Json& config, std::string_view where);
 
+// What a checkpoint's folder says: the first of the two files that is there; nothing without one.
+// Also throws Error(io).
+std::optional<ImageProcessorConfig> find_image_processor(const std::filesystem::path& folder);
+
 // `config` with other areas where they are given. Throws Error(usage) where the smallest is then
 // above the largest, or an area out of bounds.
 ImageProcessorConfig with_areas(const ImageProcessorConfig& config, std::optional<int64_t> min_area,
@@ -53,6 +58,9 @@ struct TargetSize {  // in pixels
 // between min_area and max_area where possible. Nothing when one side is over 200 times the other.
 std::optional<TargetSize> smart_resize(int64_t height, int64_t width,
                                        const ImageProcessorConfig& config);
+
+// Of an image resized so.
+int64_t patch_count(const TargetSize& size, const ImageProcessorConfig& config);
 
 struct Patches {
   Tensor values;  // f32 [grid.h * grid.w, 3 * temporal_patch_size * patch_size * patch_size]

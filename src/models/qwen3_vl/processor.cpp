@@ -26,12 +26,7 @@ text::Tokenizer load_tokenizer(const io::Checkpoint& checkpoint) {
 }
 
 ImageProcessorConfig load_image_config(const io::Checkpoint& checkpoint) {
-  for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
-    if (const std::optional<std::string> text = checkpoint.side_file(name)) {
-      const std::string where = (checkpoint.folder() / name).string();
-      return parse_image_processor(parse_json(*text, where), where);
-    }
-  }
+  if (const auto config = find_image_processor(checkpoint.folder())) return *config;
   throw Error(ErrorCode::io,
               fmt::format("{}: neither preprocessor_config.json nor processor_config.json found; "
                           "copy it from the original model",
