@@ -222,8 +222,12 @@ void run(Options& options, const Outcome& outcome) {
     fmt::print("{}\n", report.to_json());
     return;
   }
-  fmt::print("\n{}\nwritten to {}, with every layer's numbers in report.html; peak memory {}\n",
-             report.to_text(terminal_width()), q.output.string(), bytes_text(peak_memory()));
+  // What the plan speaks of first: pages of mapped files go when memory is wanted.
+  fmt::print(
+      "\n{}\nwritten to {}, with every layer's numbers in report.html; memory {} at most, {} with "
+      "mapped files\n",
+      report.to_text(terminal_width()), q.output.string(), bytes_text(report.run.memory_bytes),
+      bytes_text(report.run.resident_bytes));
 }
 
 }  // namespace
