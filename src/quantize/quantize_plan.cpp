@@ -102,10 +102,9 @@ int64_t statistics_bytes(const PlanInputs& in, const Sizes& sizes) {
   const int64_t observed = 2 * InputStatistics::bytes(c.hidden) + InputStatistics::bytes(sizes.q) +
                            InputStatistics::bytes(c.intermediate);
   if (!has_feedback(in.options)) return observed;
-  // Of the widest input: H, what its errors are made up with, H beside the unquantized model's
-  // inputs in two forms, and a factor in float64.
-  const int64_t square = sizes.widest * sizes.widest;
-  return observed + square * (4 * kFloat + 8);
+  // Of the widest input: H, a factor, and, before there is the one, the sums with the unquantized
+  // model's inputs.
+  return observed + sizes.widest * sizes.widest * 2 * kFloat;
 }
 
 // Of the pass that says what tokens count: layers' inputs, a layer twice as it is and transposed,

@@ -60,19 +60,26 @@ TEST_P(Sums, Dot) {
     for (const int64_t n : {int64_t{1}, int64_t{15}, int64_t{16}, int64_t{17}, int64_t{1000}}) {
       const GuardedTensor a(random_values(rows * n, 54), {rows, n});
       const GuardedTensor b(random_values(rows * n, 55), {rows, n});
-      const double expected = reference().dot(*a, *b);
-      EXPECT_NEAR(backend().dot(*a, *b), expected,
+      const double expected = reference().dot(*a, *b, 0);
+      EXPECT_NEAR(backend().dot(*a, *b, 0), expected,
                   kDotTolerance.abs + kDotTolerance.rel * std::abs(expected))
           << rows << " rows of " << n;
     }
   }
 }
 
+TEST_P(Sums, DotOfSomeColumns) {
+  const Tensor a = Tensor::copy_of<float>(std::vector<float>{1, 2, 3, 4, 5, 6}, {2, 3});
+  EXPECT_EQ(backend().dot(a, Tensor::copy_of<float>(std::vector<float>{1, -1, 2, 1}, {2, 2}), 1),
+            2 - 3 + 10 + 6);
+  EXPECT_EQ(backend().dot(a, Tensor::copy_of<float>(std::vector<float>{2, 3}, {2, 1}), 0), 2 + 12);
+}
+
 // Totals beyond float32: 2^24 rows' worth of ones would stick there.
 TEST_P(Sums, DotTotalsInDouble) {
   const GuardedTensor a(std::vector<float>{16777216.0f, 1.0f, 1.0f}, {3, 1});
   const GuardedTensor b(std::vector<float>{1.0f, 1.0f, 1.0f}, {3, 1});
-  EXPECT_EQ(backend().dot(*a, *b), 16777218.0);
+  EXPECT_EQ(backend().dot(*a, *b, 0), 16777218.0);
 }
 
 }  // namespace

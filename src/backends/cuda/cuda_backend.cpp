@@ -222,6 +222,13 @@ void CudaBackend::add(const Tensor& x, const Tensor& out) {
   run_pointwise(Pointwise::add, x, {}, out);
 }
 
+void CudaBackend::argmax(const Tensor& x, int64_t count, const Tensor& out) {
+  if (out.numel() == 0) return;
+  cuda::argmax(floats(x), x.dim(0), x.dim(1), count, reinterpret_cast<int32_t*>(out.raw()),
+               stream());
+  launched("finding the largest");
+}
+
 void CudaBackend::scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) {
   if (out.numel() == 0) return;
   cuda::scale_rows(floats(x), floats(factor), x.dim(0), x.dim(1), floats(out), stream());

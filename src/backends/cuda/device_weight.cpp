@@ -51,6 +51,16 @@ void DeviceWeight::take_rows(const std::byte* rows, int64_t row_bytes, int devic
   matrix_.row_vectors = stride / kVectorBytes;
 }
 
+// As it lies there, where rows are whole vectors.
+void DeviceWeight::share_rows(const Tensor& source) {
+  SQUINT_CHECK(source.dtype() == DType::f32 && source.dim(1) * 4 % kVectorBytes == 0);
+  SQUINT_CHECK(reinterpret_cast<uintptr_t>(source.raw()) % kVectorBytes == 0);
+  matrix_.format = WeightFormat::f32;
+  values_ = source.storage();
+  matrix_.values = source.raw();
+  matrix_.row_vectors = source.dim(1) * 4 / kVectorBytes;
+}
+
 void DeviceWeight::take_groups(const PackedLinear& packed, int device, cudaStream_t stream) {
   const std::span<const bf16> scales = packed.scale.span<const bf16>();
   const auto middle = static_cast<uint32_t>(1 << (packed.bits - 1));
@@ -95,6 +105,10 @@ std::shared_ptr<const DeviceWeight> DeviceWeight::make(const LinearWeight& weigh
   }
   Tensor source = std::get<Tensor>(weight.weight);
   SQUINT_CHECK(source.shape() == Shape({m.out, m.in}));
+  if (source.device().kind == DeviceKind::cuda) {
+    made->share_rows(source);
+    return made;
+  }
   if (source.dtype() == DType::f16) source = to_f32(source);
   m.format = source.dtype() == DType::bf16 ? WeightFormat::bf16 : WeightFormat::f32;
   made->take_rows(source.raw(), m.in * byte_size(source.dtype()), device, stream);

@@ -67,7 +67,22 @@ void CudaBackend::add_abs_sum(const Tensor& x, const Tensor& out) {
   store(sum, out);
 }
 
-double CudaBackend::dot(const Tensor& a, const Tensor& b) { return host_->dot(fetch(a), fetch(b)); }
+double CudaBackend::dot(const Tensor& a, const Tensor& b, int64_t first) {
+  return host_->dot(fetch(a), fetch(b), first);
+}
+
+bool CudaBackend::factor_cholesky(const Tensor& m, const Between& between) {
+  const Tensor host = fetch(m);
+  const bool positive = host_->factor_cholesky(host, between);
+  store(host, m);
+  return positive;
+}
+
+void CudaBackend::solve_cholesky(const Tensor& factor, const Tensor& x, const Between& between) {
+  const Tensor host = fetch(x);
+  host_->solve_cholesky(fetch(factor), host, between);
+  store(host, x);
+}
 
 void CudaBackend::quantize_weight(const Tensor& weight, const QuantizationScheme& scheme,
                                   Observer observer, const QuantizedWeight& out) {
