@@ -65,6 +65,8 @@ struct AdaptiveRounding {
 
 enum class GeluKind : uint8_t { tanh, erf };
 
+class FusedOperators;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -73,6 +75,8 @@ class Backend {
   virtual Device device() const = 0;
   // Workers for what stays on the host: image decoding, observers, statistics.
   virtual ThreadPool& host_threads() = 0;
+  // What this device does better whole, or null; see fused.h.
+  virtual FusedOperators* fused() { return nullptr; }
 
   virtual std::shared_ptr<Storage> allocate(int64_t bytes) = 0;
   virtual void copy(const Tensor& from, const Tensor& to) = 0;  // same dtype and number of elements

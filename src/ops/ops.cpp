@@ -18,13 +18,32 @@ void check_quantized(const Tensor& weight, const QuantizationScheme& scheme,
   SQUINT_CHECK(out.zero_points.shape() == out.scales.shape());
 }
 
-}  // namespace
-
-void linear(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+void check_linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
   SQUINT_CHECK(is_f32(x) && is_f32(out) && x.shape().rank() == 2 && out.shape().rank() == 2);
   SQUINT_CHECK(x.dim(1) == weight.in_features && out.dim(1) == weight.out_features);
   SQUINT_CHECK(x.dim(0) == out.dim(0));
   SQUINT_CHECK(weight.bias.empty() || weight.bias.numel() == weight.out_features);
+}
+
+FusedOperators& fused(const Context& cx) {
+  SQUINT_CHECK(has_fused(cx));
+  return *cx.backend.fused();
+}
+
+void check_slices(std::span<const KvSlice> slices, int64_t tokens) {
+  for (const KvSlice& s : slices) {
+    SQUINT_CHECK(s.kv != nullptr && s.begin >= 0 && s.count > 0 && s.begin + s.count <= tokens);
+  }
+}
+
+}  // namespace
+
+bool has_fused(const Context& cx) {
+  return cx.observer == nullptr && cx.trace == nullptr && cx.backend.fused() != nullptr;
+}
+
+void linear(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+  check_linear(x, weight, out);
   if (cx.observer != nullptr) cx.observer->saw(weight, x);
   cx.backend.linear(x, weight, out);
 }
@@ -92,6 +111,54 @@ void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor
   SQUINT_CHECK(same_f32(x, out) && x.shape().rank() == 2);
   SQUINT_CHECK(is_f32(factor) && factor.numel() == x.dim(0));
   cx.backend.scale_rows(x, factor, out);
+}
+
+void norm_linears(Context& cx, const Tensor& x, const Tensor& norm, float eps,
+                  std::span<const LinearWeight* const> weights, std::span<const Tensor> outs) {
+  SQUINT_CHECK(is_f32(norm) && norm.numel() == x.dim(1) && weights.size() == outs.size());
+  for (size_t i = 0; i < weights.size(); ++i) check_linear(x, *weights[i], outs[i]);
+  fused(cx).norm_linears(x, norm, eps, weights, outs);
+}
+
+void norm_gated(Context& cx, const Tensor& x, const Tensor& norm, float eps,
+                const LinearWeight& gate, const LinearWeight& up, const Tensor& out) {
+  SQUINT_CHECK(is_f32(norm) && norm.numel() == x.dim(1));
+  check_linear(x, gate, out);
+  check_linear(x, up, out);
+  fused(cx).norm_gated(x, norm, eps, gate, up, out);
+}
+
+void linear_add(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+  check_linear(x, weight, out);
+  fused(cx).linear_add(x, weight, out);
+}
+
+void norm_rotate_append(Context& cx, const HeadsArgs& args, std::span<const KvSlice> slices) {
+  const int64_t tokens = args.query.dim(0);
+  const int64_t d = args.query.dim(2);
+  SQUINT_CHECK(is_f32(args.query) && same_f32(args.key, args.value));
+  SQUINT_CHECK(args.key.dim(0) == tokens && args.key.dim(2) == d);
+  SQUINT_CHECK(same_f32(args.query_norm, args.key_norm) && args.key_norm.numel() == d);
+  SQUINT_CHECK(same_f32(args.cosine, args.sine));
+  SQUINT_CHECK(args.cosine.shape() == Shape({tokens, d / 2}));
+  check_slices(slices, tokens);
+  for (const KvSlice& s : slices) {
+    SQUINT_CHECK(s.kv->heads == args.key.dim(1) && s.kv->head_dim == d);
+    SQUINT_CHECK(s.kv->length + s.count <= s.kv->capacity);
+  }
+  fused(cx).norm_rotate_append(args, slices);
+}
+
+void attend(Context& cx, const Tensor& query, std::span<const KvSlice> slices, float scale,
+            const Tensor& out) {
+  SQUINT_CHECK(is_f32(query) && query.shape().rank() == 3);
+  SQUINT_CHECK(is_f32(out) && out.numel() == query.numel());
+  check_slices(slices, query.dim(0));
+  for (const KvSlice& s : slices) {
+    SQUINT_CHECK(query.dim(1) % s.kv->heads == 0 && query.dim(2) == s.kv->head_dim);
+    SQUINT_CHECK(s.count <= s.kv->length);
+  }
+  fused(cx).attend(query, slices, scale, out);
 }
 
 void rms_norm_gradient(Context& cx, const Tensor& x, const Tensor& weight, float eps,

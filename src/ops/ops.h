@@ -6,6 +6,7 @@
 #pragma once
 
 #include "ops/context.h"
+#include "ops/fused.h"
 
 namespace squint::ops {
 
@@ -39,6 +40,18 @@ void add(Context& cx, const Tensor& x, const Tensor& out);
 
 // out [T, n] = x with row t multiplied by factor[t]. out may be x.
 void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor& out);
+
+// Whether the operators below are there, and nobody wants to see what lies between their parts.
+bool has_fused(const Context& cx);
+// See FusedOperators.
+void norm_linears(Context& cx, const Tensor& x, const Tensor& norm, float eps,
+                  std::span<const LinearWeight* const> weights, std::span<const Tensor> outs);
+void norm_gated(Context& cx, const Tensor& x, const Tensor& norm, float eps,
+                const LinearWeight& gate, const LinearWeight& up, const Tensor& out);
+void linear_add(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out);
+void norm_rotate_append(Context& cx, const HeadsArgs& args, std::span<const KvSlice> slices);
+void attend(Context& cx, const Tensor& query, std::span<const KvSlice> slices, float scale,
+            const Tensor& out);
 
 // Gradients, see Backend; shapes as in the operators they belong to.
 void rms_norm_gradient(Context& cx, const Tensor& x, const Tensor& weight, float eps,

@@ -106,7 +106,7 @@ class Activations {
 struct Sequences {
   qwen3_vl::RotaryTable rotary;
   std::vector<KvLayer> caches;
-  std::vector<qwen3_vl::SequenceSlice> slices;
+  std::vector<KvSlice> slices;
 };
 Sequences sequences_of(Context& cx, const Activations::Chunk& chunk,
                        const qwen3_vl::TextConfig& config);

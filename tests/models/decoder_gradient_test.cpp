@@ -41,7 +41,7 @@ class DecoderGradientTest : public ::testing::Test {
     backend_->copy(hidden, out);
     KvLayer first = ops::make_scratch_kv(cx_, config_.text.kv_heads, config_.text.head_dim, 4);
     KvLayer second = ops::make_scratch_kv(cx_, config_.text.kv_heads, config_.text.head_dim, 3);
-    const std::vector<SequenceSlice> sequences = {{0, 4, &first}, {4, 3, &second}};
+    const std::vector<KvSlice> sequences = {{0, 4, &first}, {4, 3, &second}};
     DecoderBlock(block_, config_.text, 0, *backend_).forward(cx_, cosine_, sine_, sequences, out);
     return out;
   }
@@ -71,7 +71,7 @@ TEST_F(DecoderGradientTest, IsTheSlopeOfTheLayer) {
   const Tensor used = Tensor::copy_of<float>(hidden.span<const float>(), hidden.shape());
   const Tensor gradient = Tensor::copy_of<float>(c.span<const float>(), c.shape());
   std::map<LinearRole, Shape> seen;
-  const std::vector<SequenceSlice> sequences = {{0, 4, nullptr}, {4, 3, nullptr}};
+  const std::vector<KvSlice> sequences = {{0, 4, nullptr}, {4, 3, nullptr}};
   DecoderBlockGradient(block_, config_.text, *backend_)
       .run(cx_, cosine_, sine_, sequences, used, gradient,
            [&](LinearRole role, const Tensor& d_output) { seen[role] = d_output.shape(); });

@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "io/error_of.h"
 #include "squint/backend.h"
+#include "support/fused_reference.h"
 #include "support/paths.h"
 #include "support/tiny_checkpoint.h"
 
@@ -217,9 +218,19 @@ std::vector<float> output_of(const DecoderBlockWeights& weights, const TextConfi
   const Tensor hidden = Tensor::on_host(DType::f32, {5, config.hidden});
   for (float& x : hidden.span<float>()) x = static_cast<float>(random.uniform() - 0.5);
   KvLayer kv = ops::make_kv(cx, config.kv_heads, config.head_dim, 5);
-  const SequenceSlice slice{0, 5, &kv};
+  const KvSlice slice{0, 5, &kv};
   block.forward(cx, rotary.cosine, rotary.sine, {&slice, 1}, hidden);
   return values_of(hidden);
+}
+
+TEST_F(TinyModelTest, FusedOperatorsComputeTheSame) {
+  const io::Checkpoint checkpoint = open();
+  const TextConfig config = parse_config(checkpoint.config(), "config.json").text;
+  const DecoderBlockWeights weights = DecoderBlockWeights::load(Weights(checkpoint), config, 0);
+  reference::ReferenceBackend parts(1);
+  test::FusedReference whole(1);
+  EXPECT_EQ(output_of(weights, config, whole), output_of(weights, config, parts));
+  EXPECT_EQ(whole.calls(), 6);
 }
 
 TEST_F(TinyModelTest, SmoothingAGroupDoesNotChangeTheLayer) {

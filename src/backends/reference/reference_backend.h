@@ -5,7 +5,7 @@
 
 namespace squint::reference {
 
-class ReferenceBackend final : public Backend {
+class ReferenceBackend : public Backend {
  public:
   explicit ReferenceBackend(int threads) : pool_(threads) {}
 

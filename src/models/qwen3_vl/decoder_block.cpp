@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 
 #include "ops/ops.h"
@@ -130,7 +131,7 @@ DecoderBlock::DecoderBlock(const DecoderBlockWeights& weights, const TextConfig&
 }
 
 void DecoderBlock::attend(Context& cx, const Tensor& cosine, const Tensor& sine,
-                          std::span<const SequenceSlice> sequences, const Tensor& normed,
+                          std::span<const KvSlice> sequences, const Tensor& normed,
                           const Tensor& mixed) const {
   const int64_t tokens = normed.dim(0);
   const int64_t d = config_.head_dim;
@@ -149,7 +150,7 @@ void DecoderBlock::attend(Context& cx, const Tensor& cosine, const Tensor& sine,
   ops::rms_norm(cx, keys, norm(NormRole::key), config_.norm_eps, keys);
   ops::rotate(cx, cosine, sine, queries);
   ops::rotate(cx, cosine, sine, keys);
-  for (const SequenceSlice& s : sequences) {
+  for (const KvSlice& s : sequences) {
     const int64_t first = s.kv->length;
     ops::append_kv(cx, keys.rows(s.begin, s.count), values.rows(s.begin, s.count), *s.kv);
     ops::attention(cx,
@@ -163,13 +164,49 @@ void DecoderBlock::attend(Context& cx, const Tensor& cosine, const Tensor& sine,
 }
 
 void DecoderBlock::forward(Context& cx, const Tensor& cosine, const Tensor& sine,
-                           std::span<const SequenceSlice> sequences, const Tensor& hidden) const {
+                           std::span<const KvSlice> sequences, const Tensor& hidden) const {
   const Arena::Scope scope(cx.scratch);
-  run(cx, cosine, sine, sequences, hidden, std::nullopt);
+  if (ops::has_fused(cx)) {
+    run_fused(cx, cosine, sine, sequences, hidden);
+  } else {
+    run(cx, cosine, sine, sequences, hidden, std::nullopt);
+  }
+}
+
+// What run() computes, in fewer steps.
+void DecoderBlock::run_fused(Context& cx, const Tensor& cosine, const Tensor& sine,
+                             std::span<const KvSlice> sequences, const Tensor& hidden) const {
+  using enum LinearRole;
+  const int64_t tokens = hidden.dim(0);
+  const int64_t d = config_.head_dim;
+  const float eps = config_.norm_eps;
+  const Tensor queries = cx.scratch.tensor({tokens, config_.heads * d});
+  const Tensor keys = cx.scratch.tensor({tokens, config_.kv_heads * d});
+  const Tensor values = cx.scratch.tensor({tokens, config_.kv_heads * d});
+  const Tensor mixed = cx.scratch.tensor(queries.shape());
+  const Tensor gated = cx.scratch.tensor({tokens, config_.intermediate});
+  ops::norm_linears(cx, hidden, norm(NormRole::attention), eps,
+                    std::array{&linear(q), &linear(k), &linear(v)},
+                    std::array{queries, keys, values});
+  const Tensor by_head = queries.reshaped({tokens, config_.heads, d});
+  ops::norm_rotate_append(cx,
+                          {.query = by_head,
+                           .key = keys.reshaped({tokens, config_.kv_heads, d}),
+                           .value = values.reshaped({tokens, config_.kv_heads, d}),
+                           .query_norm = norm(NormRole::query),
+                           .key_norm = norm(NormRole::key),
+                           .eps = eps,
+                           .cosine = cosine,
+                           .sine = sine},
+                          sequences);
+  ops::attend(cx, by_head, sequences, 1.0f / std::sqrt(static_cast<float>(d)), mixed);
+  ops::linear_add(cx, mixed, linear(o), hidden);
+  ops::norm_gated(cx, hidden, norm(NormRole::mlp), eps, linear(gate), linear(up), gated);
+  ops::linear_add(cx, gated, linear(down), hidden);
 }
 
 Tensor DecoderBlock::run(Context& cx, const Tensor& cosine, const Tensor& sine,
-                         std::span<const SequenceSlice> sequences, const Tensor& hidden,
+                         std::span<const KvSlice> sequences, const Tensor& hidden,
                          std::optional<LinearRole> until) const {
   using enum LinearRole;
   const int64_t tokens = hidden.dim(0);

@@ -13,6 +13,7 @@
 #include "models/qwen3_vl/config.h"
 #include "models/qwen3_vl/weights.h"
 #include "ops/context.h"
+#include "ops/fused.h"
 
 namespace squint::qwen3_vl {
 
@@ -71,13 +72,6 @@ struct SmoothGroup {
 // §1.2).
 std::vector<SmoothGroup> smooth_groups(const TextConfig& config);
 
-// Tokens [begin, begin + count) of a batch belong to one sequence, whose cache they extend.
-struct SequenceSlice {
-  int64_t begin = 0;
-  int64_t count = 0;
-  KvLayer* kv = nullptr;
-};
-
 class DecoderBlock {
  public:
   DecoderBlock(const DecoderBlockWeights& weights, const TextConfig& config, int64_t layer,
@@ -85,11 +79,11 @@ class DecoderBlock {
 
   // hidden [tokens, hidden], updated in place; cosine, sine [tokens, head_dim / 2].
   void forward(Context& cx, const Tensor& cosine, const Tensor& sine,
-               std::span<const SequenceSlice> sequences, const Tensor& hidden) const;
+               std::span<const KvSlice> sequences, const Tensor& hidden) const;
   // The same up to the linear layer `role`, whose input [tokens, its in_features] is returned, in
   // scratch. hidden is used up.
   Tensor input_of(LinearRole role, Context& cx, const Tensor& cosine, const Tensor& sine,
-                  std::span<const SequenceSlice> sequences, const Tensor& hidden) const {
+                  std::span<const KvSlice> sequences, const Tensor& hidden) const {
     return run(cx, cosine, sine, sequences, hidden, role);
   }
 
@@ -99,11 +93,12 @@ class DecoderBlock {
  private:
   const Tensor& norm(NormRole role) const { return norms_[static_cast<size_t>(role)]; }
   Tensor run(Context& cx, const Tensor& cosine, const Tensor& sine,
-             std::span<const SequenceSlice> sequences, const Tensor& hidden,
+             std::span<const KvSlice> sequences, const Tensor& hidden,
              std::optional<LinearRole> until) const;
+  void run_fused(Context& cx, const Tensor& cosine, const Tensor& sine,
+                 std::span<const KvSlice> sequences, const Tensor& hidden) const;
   void attend(Context& cx, const Tensor& cosine, const Tensor& sine,
-              std::span<const SequenceSlice> sequences, const Tensor& normed,
-              const Tensor& mixed) const;
+              std::span<const KvSlice> sequences, const Tensor& normed, const Tensor& mixed) const;
 
   TextConfig config_;
   int64_t layer_;

@@ -96,9 +96,10 @@ void DecoderBlockGradient::add_through(Context& cx, LinearRole role, const Tenso
   ops::add(cx, product, out);
 }
 
-DecoderBlockGradient::Attended DecoderBlockGradient::attend(
-    Context& cx, const Tensor& cosine, const Tensor& sine, std::span<const SequenceSlice> sequences,
-    const Tensor& normed) const {
+DecoderBlockGradient::Attended DecoderBlockGradient::attend(Context& cx, const Tensor& cosine,
+                                                            const Tensor& sine,
+                                                            std::span<const KvSlice> sequences,
+                                                            const Tensor& normed) const {
   const int64_t tokens = normed.dim(0);
   const Shape q_heads{tokens, config_.heads, config_.head_dim};
   const Shape kv_heads{tokens, config_.kv_heads, config_.head_dim};
@@ -117,7 +118,7 @@ DecoderBlockGradient::Attended DecoderBlockGradient::attend(
   ops::rms_norm(cx, a.raw_key, norm(NormRole::key), config_.norm_eps, a.key);
   ops::rotate(cx, cosine, sine, a.query);
   ops::rotate(cx, cosine, sine, a.key);
-  for (const SequenceSlice& s : sequences) {
+  for (const KvSlice& s : sequences) {
     const Arena::Scope scope(cx.scratch);
     KvLayer kv = ops::make_scratch_kv(cx, config_.kv_heads, config_.head_dim, s.count);
     ops::append_kv(cx, a.key.rows(s.begin, s.count), a.value.rows(s.begin, s.count), kv);
@@ -133,7 +134,7 @@ DecoderBlockGradient::Attended DecoderBlockGradient::attend(
 }
 
 void DecoderBlockGradient::run(Context& cx, const Tensor& cosine, const Tensor& sine,
-                               std::span<const SequenceSlice> sequences, const Tensor& hidden,
+                               std::span<const KvSlice> sequences, const Tensor& hidden,
                                const Tensor& d_hidden, const OnOutput& on_output) const {
   const Arena::Scope scope(cx.scratch);
   const Tensor before = cx.scratch.tensor(hidden.shape());
@@ -173,7 +174,7 @@ void DecoderBlockGradient::mlp(Context& cx, const Tensor& hidden, const Tensor& 
 }
 
 void DecoderBlockGradient::attention(Context& cx, const Tensor& cosine, const Tensor& sine,
-                                     std::span<const SequenceSlice> sequences, const Tensor& hidden,
+                                     std::span<const KvSlice> sequences, const Tensor& hidden,
                                      const Attended& forward, const Tensor& d_hidden,
                                      const OnOutput& on_output) const {
   const Arena::Scope scope(cx.scratch);
@@ -186,7 +187,7 @@ void DecoderBlockGradient::attention(Context& cx, const Tensor& cosine, const Te
   const Tensor d_value = cx.scratch.tensor(forward.value.shape());
   on_output(LinearRole::o, d_hidden);
   ops::linear(cx, d_hidden, transposed_[static_cast<size_t>(LinearRole::o)], d_mixed);
-  for (const SequenceSlice& s : sequences) {
+  for (const KvSlice& s : sequences) {
     const auto part = [&](const Tensor& t) { return t.rows(s.begin, s.count); };
     ops::attention_gradient(cx, {.query = part(forward.query),
                                  .key = part(forward.key),

@@ -29,18 +29,18 @@ class DecoderBlockGradient {
   // in as the gradient of what came out of it and is turned into that of what went in. Sequences
   // begin with the batch's tokens and have no cache: each attends to itself alone.
   void run(Context& cx, const Tensor& cosine, const Tensor& sine,
-           std::span<const SequenceSlice> sequences, const Tensor& hidden, const Tensor& d_hidden,
+           std::span<const KvSlice> sequences, const Tensor& hidden, const Tensor& d_hidden,
            const OnOutput& on_output) const;
 
  private:
   struct Attended;
   Attended attend(Context& cx, const Tensor& cosine, const Tensor& sine,
-                  std::span<const SequenceSlice> sequences, const Tensor& normed) const;
+                  std::span<const KvSlice> sequences, const Tensor& normed) const;
   void mlp(Context& cx, const Tensor& hidden, const Tensor& d_hidden,
            const OnOutput& on_output) const;
   void attention(Context& cx, const Tensor& cosine, const Tensor& sine,
-                 std::span<const SequenceSlice> sequences, const Tensor& hidden,
-                 const Attended& forward, const Tensor& d_hidden, const OnOutput& on_output) const;
+                 std::span<const KvSlice> sequences, const Tensor& hidden, const Attended& forward,
+                 const Tensor& d_hidden, const OnOutput& on_output) const;
   // out [tokens, in_features] += d_output · W
   void add_through(Context& cx, LinearRole role, const Tensor& d_output, const Tensor& out) const;
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
@@ -86,10 +87,14 @@ OutputHead::OutputHead(const Weights& weights, const Config& config, Backend& ba
 }
 
 Tensor OutputHead::logits(Context& cx, const Tensor& hidden) const {
+  Tensor out = cx.scratch.tensor({hidden.dim(0), config_.vocab});
+  if (ops::has_fused(cx)) {
+    ops::norm_linears(cx, hidden, norm_, config_.norm_eps, std::array{&head_}, std::array{out});
+    return out;
+  }
   const Tensor normed = cx.scratch.tensor(hidden.shape());
   ops::rms_norm(cx, hidden, norm_, config_.norm_eps, normed);
   cx.show("text.norm", 0, normed);
-  Tensor out = cx.scratch.tensor({hidden.dim(0), config_.vocab});
   ops::linear(cx, normed, head_, out);
   cx.show("logits", 0, out);
   return out;
@@ -170,7 +175,7 @@ Tensor Model::prefill(Context& cx, std::span<const Prompt> prompts) const {
     place_images(cx, *prompts[i].input, prompts[i].features, first_rows[i], hidden);
   }
   const RotaryTable rotary = device_rotary(cx, positions, config_.text);
-  std::vector<SequenceSlice> slices(prompts.size());
+  std::vector<KvSlice> slices(prompts.size());
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     for (size_t i = 0; i < prompts.size(); ++i) {
       slices[i] = {first_rows[i], prompts[i].input->tokens(), &prompts[i].cache->layers[layer]};
@@ -194,7 +199,7 @@ Tensor Model::step(Context& cx, std::span<const NextToken> tokens) const {
   Tensor hidden = cx.scratch.tensor({static_cast<int64_t>(ids.size()), config_.text.hidden});
   embedding_.gather(cx, ids, hidden);
   const RotaryTable rotary = device_rotary(cx, positions, config_.text);
-  std::vector<SequenceSlice> slices(tokens.size());
+  std::vector<KvSlice> slices(tokens.size());
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     for (size_t i = 0; i < tokens.size(); ++i) {
       slices[i] = {static_cast<int64_t>(i), 1, &tokens[i].cache->layers[layer]};
