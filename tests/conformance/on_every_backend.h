@@ -7,12 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "conformance/tolerances.h"
 #include "ops/backend.h"
 #include "squint/backend.h"
 
 namespace squint::test {
 
-// "reference", then the kernel tables of the cpu backend, best first, then "cuda".
+// "reference", then the kernel tables of the cpu backend, best first, then "cuda" and, the card in
+// fast mode, "cuda-fast".
 std::vector<std::string> backends_here();
 // The backend of that name. Fails the test when other kernels would run than those asked for.
 BackendPtr open_named(const std::string& name, int threads);
@@ -21,6 +23,14 @@ class OnEveryBackend : public ::testing::TestWithParam<std::string> {
  protected:
   Backend& backend() { return *backend_; }
   Backend& reference() { return *reference_; }
+  static bool on_a_card() { return GetParam().starts_with("cuda"); }
+  static bool is_fast() { return GetParam() == "cuda-fast"; }
+  static Tolerance linear_tolerance() {
+    return is_fast() ? kFastLinearTolerance : kLinearTolerance;
+  }
+  static Tolerance attention_tolerance() {
+    return is_fast() ? kFastAttentionTolerance : kAttentionTolerance;
+  }
 
  private:
   BackendPtr backend_ = open_named(GetParam(), 2);

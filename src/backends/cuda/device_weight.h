@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backends/cuda/fast_kernels.h"
+#include "base/check.h"
 #include "ops/backend.h"
 #include "ops/linear_weight.h"
 
@@ -24,7 +25,10 @@ class DeviceWeight final : public PreparedWeight {
   static const DeviceWeight& of(const LinearWeight& weight);
 
   // In rows: not of one that is tiled.
-  const DeviceMatrix& matrix() const { return matrix_; }
+  const DeviceMatrix& matrix() const {
+    SQUINT_CHECK(!tiled_);
+    return matrix_;
+  }
   FastMatrix fast() const { return {matrix_, tiled_, group_shift_}; }
 
  private:

@@ -110,7 +110,8 @@ Product FastBackend::choose(int64_t rows, Weights weights) const {
     const FastMatrix matrix = DeviceWeight::of(weight).fast();
     return choose_product({.rows = rows,
                            .float32 = matrix.rows.format == WeightFormat::f32,
-                           .readable = fast_few_rows_apply(matrix),
+                           .tiled = matrix.tiled,
+                           .readable = fast_few_rows_apply(matrix, card_),
                            .matrices = cublas_ != nullptr});
   };
   const Product first = of(*weights.front());

@@ -289,6 +289,28 @@ __device__ void join(const Launch& l, int tile, const float* sums) {
   if (mine) finish<kStreams>(l, tile, t % 16, t / 16, sum);
 }
 
+// Of `stages` groups of copies. How many are open is part of the instruction.
+__device__ __forceinline__ void wait_for_oldest(int stages) {
+  switch (stages) {
+    case 2:
+      return wait_for_copies<1>();
+    case 3:
+      return wait_for_copies<2>();
+    case 4:
+      return wait_for_copies<3>();
+    case 5:
+      return wait_for_copies<4>();
+    case 6:
+      return wait_for_copies<5>();
+    case 7:
+      return wait_for_copies<6>();
+    case kMostStages:
+      return wait_for_copies<kMostStages - 1>();
+    default:
+      return wait_for_copies<0>();
+  }
+}
+
 template <class Format, int kStreams>
 __global__ void __launch_bounds__(kThreads, 2) few_rows(const __grid_constant__ Launch l) {
   extern __shared__ uint4 shared[];
@@ -342,16 +364,7 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows(const __grid_constant__ 
         fetch(ahead, free);
         ahead.advance(begin, end);
         free = free + 1 == stages ? 0 : free + 1;
-        // The newest stages - 1 may still be on their way.
-        switch (stages) {
-          case 2: wait_for_copies<1>(); break;
-          case 3: wait_for_copies<2>(); break;
-          case 4: wait_for_copies<3>(); break;
-          case 5: wait_for_copies<4>(); break;
-          case 6: wait_for_copies<5>(); break;
-          case 7: wait_for_copies<6>(); break;
-          default: wait_for_copies<0>(); break;
-        }
+        wait_for_oldest(stages);
         __syncwarp();  // other lanes brought the scales
         const Format weights(ring + slot * (Format::kPieceBytes / 16), lane);
         slot = slot + 1 == stages ? 0 : slot + 1;
@@ -423,10 +436,24 @@ void launch(Launch& l, const CardLimits& card, cudaStream_t stream) {
 
 }  // namespace
 
-bool fast_few_rows_apply(const FastMatrix& weight) {
-  if (weight.rows.format == WeightFormat::int4) return weight.tiled;
-  if (weight.rows.format == WeightFormat::int8) return weight.group_shift >= 0;
-  return weight.rows.format == WeightFormat::bf16;
+bool fast_few_rows_apply(const FastMatrix& weight, const CardLimits& card) {
+  const auto fits = [&](int piece_bytes, int padding) {
+    const auto tiles = static_cast<int>((weight.rows.out + kTileRows - 1) / kTileRows);
+    const auto pieces = static_cast<int>((weight.rows.in + kTileColumns - 1) / kTileColumns);
+    return plan_few_rows({1, tiles, pieces, 2, piece_bytes, padding, kSplitFloats / 16}, card)
+               .stages > 0;
+  };
+  switch (weight.rows.format) {
+    case WeightFormat::int4:
+      return weight.tiled && fits(TiledInt4::kPieceBytes, TiledInt4::kPadding);
+    case WeightFormat::int8:
+      return weight.group_shift >= 0 && fits(RowsInt8::kPieceBytes, RowsInt8::kPadding);
+    case WeightFormat::bf16:
+      return fits(RowsBf16::kPieceBytes, RowsBf16::kPadding);
+    case WeightFormat::f32:
+      break;
+  }
+  return false;
 }
 
 void fast_few_rows(const FewRowsArgs& args, const CardLimits& card, cudaStream_t stream) {

@@ -78,7 +78,8 @@ struct FewRowsArgs {
 };
 constexpr int64_t kSplitFloats = int64_t{1} << 20;
 constexpr int64_t kSplitTickets = kMostSplitTiles;
-bool fast_few_rows_apply(const FastMatrix& weight);
+// Whether the weight has that form, and the card room for a row of x.
+bool fast_few_rows_apply(const FastMatrix& weight, const CardLimits& card);
 void fast_few_rows(const FewRowsArgs& args, const CardLimits& card, cudaStream_t stream);
 
 // gate = silu(gate) ∘ up, of n values: see pointwise. Here for the sake of vectors.

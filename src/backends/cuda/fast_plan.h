@@ -27,13 +27,14 @@ constexpr int64_t kMostFewRows = 32;
 struct ProductShape {
   int64_t rows;
   bool float32;   // the weight
+  bool tiled;     // which exact kernels cannot read
   bool readable;  // by few_rows: its groups are whole tiles
   bool matrices;  // there is a library for products of matrices
 };
 inline Product choose_product(const ProductShape& s) {
   if (s.float32) return Product::exact;
   if (s.readable && (s.rows <= kMostFewRows || !s.matrices)) return Product::few_rows;
-  return s.rows > kFewRowsAtATime && s.matrices ? Product::matrix : Product::exact;
+  return (s.tiled || s.rows > kFewRowsAtATime) && s.matrices ? Product::matrix : Product::exact;
 }
 
 // Bounds of the workspace: rows of x, and rows of the weight, that are taken at a time.
@@ -51,6 +52,7 @@ inline int64_t rows_at_a_time(int64_t rows, int64_t row_bytes, int64_t most_byte
 // last one's sums are joined.
 constexpr int kFewRowsWarps = 16;
 constexpr int kMostSplitTiles = 4096;
+constexpr int kMostStages = 8;
 
 struct FewRowsShape {
   int rows;
@@ -78,8 +80,7 @@ inline int few_rows_slice(const FewRowsShape& s, int splits) {
 // Two blocks on a multiprocessor where they fit, so that one reads while the other joins its sums.
 inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
   constexpr int kReserved = 1 << 10;  // bytes of a block that the card takes for itself
-  constexpr int kFewestBytes = 2048;  // on their way to a warp
-  constexpr int kMostBytes = 4096;
+  constexpr int kBytesOnTheirWay = 8 << 10;  // to as many warps as make a block
   constexpr int kMostCuts = 64;
   int splits = 1;
   // Narrow layers: what a single row of tiles leaves idle.
@@ -95,9 +96,9 @@ inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
                                 card.shared_per_multiprocessor / share - kReserved);
       const int x = s.rows * (few_rows_slice(s, splits) * 128 + s.padding_bytes);
       const int sums = kFewRowsWarps * s.streams * 16 * s.rows * 4;
-      const int stages = std::min((room - x - sums) / (kFewRowsWarps * s.piece_bytes),
-                                  std::max(2, kMostBytes / s.piece_bytes));
-      if (stages < std::max(1, kFewestBytes / s.piece_bytes)) continue;
+      const int wanted = std::clamp(kBytesOnTheirWay / share / s.piece_bytes, 2, kMostStages);
+      const int stages = std::min((room - x - sums) / (kFewRowsWarps * s.piece_bytes), wanted);
+      if (stages < std::max(2, wanted / 2)) continue;
       const int blocks = std::min(s.tiles, std::max(1, share * card.multiprocessors / splits));
       return {s.rows, splits, blocks, stages, x,
               x + sums + stages * kFewRowsWarps * s.piece_bytes};
@@ -106,7 +107,7 @@ inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
       ++splits;
       continue;
     }
-    if (s.rows == 1) return {};  // no card is so small; stages 0 says so
+    if (s.rows == 1) return {};  // a row too long for this card: no stages
     s.rows = (s.rows + 1) / 2;
     splits = 1;
   }
