@@ -122,6 +122,7 @@ class Bench {
   // Median microseconds of what `launch` puts on the stream.
   double time(const std::function<void()>& launch, int replays = 7) {
     launch();  // outside of the capture once: attributes, plans
+    check(cudaGetLastError(), "launching");
     check(cudaStreamSynchronize(stream), "warming up");
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t exec = nullptr;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,11 @@ class OnEveryBackend : public ::testing::TestWithParam<std::string> {
 // `tensor` in new memory, for operators that work in place.
 Tensor copy_of(const Tensor& tensor);
 
-// For INSTANTIATE_TEST_SUITE_P over backends_here().
+// For INSTANTIATE_TEST_SUITE_P over backends_here(): cuda_fast, since names have no hyphens.
 inline std::string backend_name(const ::testing::TestParamInfo<std::string>& test) {
-  return test.param;
+  std::string name = test.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
 }
 
 }  // namespace squint::test

@@ -414,7 +414,7 @@ void launch(Launch& l, const CardLimits& card, cudaStream_t stream) {
   const FewRowsArgs whole = l.a;
   static_assert(sizeof(Launch) < 4096, "parameters of a kernel");
   cudaFuncSetAttribute(few_rows<Format, kStreams>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       card.shared_per_block);
+                       l.plan.shared_bytes);
   for (int first = 0; first < all; first += l.plan.rows) {
     l.a.rows = std::min(l.plan.rows, all - first);
     l.a.x = whole.x + static_cast<int64_t>(first) * whole.in;

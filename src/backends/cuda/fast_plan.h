@@ -79,7 +79,7 @@ inline int few_rows_slice(const FewRowsShape& s, int splits) {
 
 // Two blocks on a multiprocessor where they fit, so that one reads while the other joins its sums.
 inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
-  constexpr int kReserved = 1 << 10;  // bytes of a block that the card takes for itself
+  constexpr int kReserved = 1 << 10;  // bytes of a block: the card's own, and what is not dynamic
   constexpr int kBytesOnTheirWay = 8 << 10;  // to as many warps as make a block
   constexpr int kMostCuts = 64;
   int splits = 1;
@@ -92,8 +92,8 @@ inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
     const bool held = splits == 1 || (s.tiles <= kMostSplitTiles &&
                                       int64_t{s.tiles} * splits * s.streams <= s.most_splits);
     for (int share = 2; held && share >= 1; --share) {
-      const int room = std::min(card.shared_per_block,
-                                card.shared_per_multiprocessor / share - kReserved);
+      const int room =
+          std::min(card.shared_per_block, card.shared_per_multiprocessor / share) - kReserved;
       const int x = s.rows * (few_rows_slice(s, splits) * 128 + s.padding_bytes);
       const int sums = kFewRowsWarps * s.streams * 16 * s.rows * 4;
       const int wanted = std::clamp(kBytesOnTheirWay / share / s.piece_bytes, 2, kMostStages);
