@@ -1,5 +1,8 @@
 #include <CLI/CLI.hpp>
 
+#include <map>
+#include <string>
+
 #include "command.h"
 
 namespace squint::cli {
@@ -8,6 +11,12 @@ void DeviceOptions::add_to(CLI::App& app) {
   app.add_option("--device", backend.name,
                  "cpu; cuda or cuda:N, an NVIDIA card; reference: plain loops, for checking")
       ->capture_default_str();
+  app.add_option("--arithmetic", backend.arithmetic,
+                 "of a card: exact, float32 throughout; fast, products of bf16")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Arithmetic>{{"exact", Arithmetic::exact},
+                                            {"fast", Arithmetic::fast}}))
+      ->default_str("exact");
   app.add_option("--threads", backend.threads, "0: every core this process may use")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();

@@ -1,6 +1,7 @@
 // backend.h: opens the device that everything else runs on.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,11 +10,16 @@ namespace squint {
 
 class Backend;  // opaque here; hand it on by reference, and keep it alive longer than its users
 
+// exact: float32 throughout, comparable number by number with the other backends. fast: what a
+// card does well, products of values rounded to bf16, summed in float32.
+enum class Arithmetic : uint8_t { exact, fast };
+
 struct BackendOptions {
   // "cpu"; "cuda" or "cuda:1", an NVIDIA card; or "reference": plain loops, for checking
   std::string name = "cpu";
   int threads = 0;      // on the host; 0: every core this process may use
   std::string kernels;  // forces a kernel table of the cpu backend; empty: the best that runs
+  Arithmetic arithmetic = Arithmetic::exact;  // fast is for cards
 };
 
 struct BackendDeleter {
@@ -21,7 +27,8 @@ struct BackendDeleter {
 };
 using BackendPtr = std::unique_ptr<Backend, BackendDeleter>;
 
-// Throws Error(usage) for an unknown name or a kernel table this machine cannot run,
+// Throws Error(usage) for an unknown name, a kernel table this machine cannot run, or arithmetic
+// that the device does not have,
 // Error(unsupported) where this program or this machine has no CUDA.
 BackendPtr open_backend(const BackendOptions& options = {});
 

@@ -36,10 +36,16 @@ BackendPtr open_backend(const BackendOptions& options) {
                                               options.threads));
   }
   const int threads = options.threads == 0 ? available_cores() : options.threads;
+  const std::optional<int> card = card_of(options.name);
+  if (options.arithmetic == Arithmetic::fast && !card) {
+    throw Error(ErrorCode::usage,
+                fmt::format("arithmetic: \"fast\" is for cards, and the device is \"{}\"; use "
+                            "--device cuda, or --arithmetic exact",
+                            options.name));
+  }
   if (options.name == "reference") {
     return BackendPtr(new reference::ReferenceBackend(threads));
   }
-  const std::optional<int> card = card_of(options.name);
   if (options.name != "cpu" && !card) {
     throw Error(ErrorCode::usage, fmt::format("device: expected \"cpu\", \"cuda\", \"cuda:N\" or "
                                               "\"reference\", found \"{}\"",
@@ -52,7 +58,7 @@ BackendPtr open_backend(const BackendOptions& options) {
                             options.kernels, fmt::join(runnable_kernels(), ", ")));
   }
   BackendPtr host(new cpu::CpuBackend(*table, threads));
-  return card ? cuda::open(*card, std::move(host)) : std::move(host);
+  return card ? cuda::open(*card, std::move(host), options.arithmetic) : std::move(host);
 }
 
 std::vector<std::string> runnable_kernels() {

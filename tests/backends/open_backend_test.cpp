@@ -68,6 +68,10 @@ TEST(OpenBackend, RefusesWhatItDoesNotKnow) {
   const std::string message = refusal({.kernels = "sse9"});
   EXPECT_NE(message.find("\"sse9\""), std::string::npos);
   EXPECT_NE(message.find("scalar"), std::string::npos) << "names what would run: " << message;
+  for (const char* name : {"cpu", "reference"}) {
+    EXPECT_NE(refusal({.name = name, .arithmetic = Arithmetic::fast}).find("fast"),
+              std::string::npos);
+  }
   EXPECT_NE(refusal({.threads = -1}).find("-1"), std::string::npos);
   EXPECT_NE(refusal({.threads = 4097}).find("4097"), std::string::npos);
 }

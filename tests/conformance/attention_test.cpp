@@ -71,7 +71,7 @@ class Attention : public OnEveryBackend {
     reference().attention(args_for(s, *in.query, plain), expected);
     const GuardedTensor out(DType::f32, shape);
     backend().attention(args_for(s, *in.query, kv), *out);
-    ASSERT_TRUE(near(*out, expected, kAttentionTolerance)) << describe(s);
+    ASSERT_TRUE(near(*out, expected, attention_tolerance())) << describe(s);
     ASSERT_TRUE(out.guards_hold()) << describe(s);
     for (const float y : out->span<const float>()) ASSERT_TRUE(std::isfinite(y)) << describe(s);
   }
@@ -177,7 +177,8 @@ TEST_P(Attention, LargeScoresChooseOneKey) {
       for (const float y : out->span<const float>()) {
         ASSERT_TRUE(std::isfinite(y) && std::abs(y) <= 3.6f) << "scale " << scale;
       }
-      if (scale > 30) check(s, in);  // one key has all the weight
+      // One key has all the weight; rounded scores may find another as large.
+      if (scale > 30 && !is_fast()) check(s, in);
     }
   }
 }
@@ -195,14 +196,14 @@ TEST_P(Attention, EqualVeryNegativeScoresMeanTheValues) {
   backend().attention(args_for(s, *query, kv), *out);
   std::vector<float> mean(20, 0.0f);
   for (size_t i = 0; i < 19 * 20; ++i) mean[i % 20] += values->span<const float>()[i] / 19;
-  EXPECT_TRUE(near(*out, *GuardedTensor(mean, {1, 20}), kAttentionTolerance));
+  EXPECT_TRUE(near(*out, *GuardedTensor(mean, {1, 20}), attention_tolerance()));
 }
 
 TEST_P(Attention, CacheBytesCoverKeysAndValues) {
   for (const int64_t capacity : {1, 16, 17, 100}) {
     for (const int64_t head_dim : {20, 64, 72}) {
       const int64_t bytes = backend().kv_bytes(3, head_dim, capacity);
-      EXPECT_GE(bytes, 2 * 3 * head_dim * capacity * 4);
+      EXPECT_GE(bytes, 2 * 3 * head_dim * capacity * (is_fast() ? 2 : 4));
       const KvLayer kv = backend().make_kv(backend().allocate(bytes), 3, head_dim, capacity);
       EXPECT_EQ(kv.heads, 3);
       EXPECT_EQ(kv.head_dim, head_dim);

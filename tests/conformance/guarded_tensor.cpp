@@ -42,10 +42,15 @@ GuardedTensor::GuardedTensor(DType dtype, const Shape& shape)
   }
   const std::span<const float> a = found.span<const float>();
   const std::span<const float> b = expected.span<const float>();
+  float largest = 0;
+  for (const float y : b) {
+    if (std::isfinite(y)) largest = std::max(largest, std::abs(y));
+  }
+  const float always = tolerance.abs + tolerance.largest * largest;
   for (size_t i = 0; i < a.size(); ++i) {
     if (std::isnan(a[i]) && std::isnan(b[i])) continue;
     if (a[i] == b[i]) continue;  // infinities too
-    if (std::abs(a[i] - b[i]) <= tolerance.abs + tolerance.rel * std::abs(b[i])) continue;
+    if (std::abs(a[i] - b[i]) <= always + tolerance.rel * std::abs(b[i])) continue;
     return ::testing::AssertionFailure() << "element " << i << " is " << a[i] << ", not " << b[i]
                                          << "; they differ by " << std::abs(a[i] - b[i]);
   }

@@ -1,6 +1,7 @@
 #include "conformance/host_side.h"
 
 #include <map>
+#include <vector>
 
 #include "base/check.h"
 
@@ -43,6 +44,12 @@ class Passage {
   std::map<std::shared_ptr<Storage>, std::shared_ptr<Storage>> storages_;
 };
 
+LinearWeight there(Passage& passage, const LinearWeight& weight) {
+  LinearWeight moved = weight;
+  moved.bias = passage.there(weight.bias);
+  return moved;
+}
+
 QuantizedWeight there(Passage& passage, const QuantizedWeight& w) {
   return {passage.there(w.codes), passage.there(w.scales), passage.there(w.zero_points)};
 }
@@ -72,9 +79,7 @@ KvLayer HostSide::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64
 
 void HostSide::linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
   Passage passage(*device_);
-  LinearWeight moved = weight;
-  moved.bias = passage.there(weight.bias);
-  device_->linear(passage.there(x), moved, passage.there(out));
+  device_->linear(passage.there(x), test::there(passage, weight), passage.there(out));
   passage.back();
 }
 
@@ -226,6 +231,56 @@ void HostSide::quantization_error(const Tensor& weight, const Tensor& smooth,
 void HostSide::round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                                 const QuantizationScheme& scheme, const QuantizedWeight& out) {
   device_->round_adaptively(weight, how, scheme, out);
+}
+
+void HostSide::norm_linears(const Tensor& x, const Tensor& norm, float eps,
+                            std::span<const LinearWeight* const> weights,
+                            std::span<const Tensor> outs) {
+  Passage passage(*device_);
+  std::vector<LinearWeight> moved;
+  std::vector<Tensor> results;
+  for (const LinearWeight* weight : weights) moved.push_back(test::there(passage, *weight));
+  for (const Tensor& out : outs) results.push_back(passage.there(out));
+  std::vector<const LinearWeight*> pointers;
+  for (const LinearWeight& weight : moved) pointers.push_back(&weight);
+  device_->fused()->norm_linears(passage.there(x), passage.there(norm), eps, pointers, results);
+  passage.back();
+}
+
+void HostSide::norm_gated(const Tensor& x, const Tensor& norm, float eps,
+                          const LinearWeight& gate, const LinearWeight& up, const Tensor& out) {
+  Passage passage(*device_);
+  device_->fused()->norm_gated(passage.there(x), passage.there(norm), eps,
+                               test::there(passage, gate), test::there(passage, up),
+                               passage.there(out));
+  passage.back();
+}
+
+void HostSide::linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+  Passage passage(*device_);
+  device_->fused()->linear_add(passage.there(x), test::there(passage, weight), passage.there(out));
+  passage.back();
+}
+
+void HostSide::norm_rotate_append(const HeadsArgs& args, std::span<const KvSlice> slices) {
+  Passage passage(*device_);
+  device_->fused()->norm_rotate_append({.query = passage.there(args.query),
+                                        .key = passage.there(args.key),
+                                        .value = passage.there(args.value),
+                                        .query_norm = passage.there(args.query_norm),
+                                        .key_norm = passage.there(args.key_norm),
+                                        .eps = args.eps,
+                                        .cosine = passage.there(args.cosine),
+                                        .sine = passage.there(args.sine)},
+                                       slices);
+  passage.back();
+}
+
+void HostSide::attend(const Tensor& query, std::span<const KvSlice> slices, float scale,
+                      const Tensor& out) {
+  Passage passage(*device_);
+  device_->fused()->attend(passage.there(query), slices, scale, passage.there(out));
+  passage.back();
 }
 
 }  // namespace squint::test

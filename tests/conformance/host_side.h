@@ -6,11 +6,12 @@
 #pragma once
 
 #include "ops/backend.h"
+#include "ops/fused.h"
 #include "squint/backend.h"
 
 namespace squint::test {
 
-class HostSide final : public Backend {
+class HostSide final : public Backend, public FusedOperators {
  public:
   explicit HostSide(BackendPtr device) : device_(std::move(device)) {}
 
@@ -34,6 +35,8 @@ class HostSide final : public Backend {
   int64_t attention_bytes(int64_t head_dim, int64_t length) const override {
     return device_->attention_bytes(head_dim, length);
   }
+
+  FusedOperators* fused() override { return device_->fused() == nullptr ? nullptr : this; }
 
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
   void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& out) override;
@@ -64,6 +67,16 @@ class HostSide final : public Backend {
                           const QuantizationScheme& scheme, const Tensor& out) override;
   void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                         const QuantizationScheme& scheme, const QuantizedWeight& out) override;
+
+  void norm_linears(const Tensor& x, const Tensor& norm, float eps,
+                    std::span<const LinearWeight* const> weights,
+                    std::span<const Tensor> outs) override;
+  void norm_gated(const Tensor& x, const Tensor& norm, float eps, const LinearWeight& gate,
+                  const LinearWeight& up, const Tensor& out) override;
+  void linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
+  void norm_rotate_append(const HeadsArgs& args, std::span<const KvSlice> slices) override;
+  void attend(const Tensor& query, std::span<const KvSlice> slices, float scale,
+              const Tensor& out) override;
 
  private:
   BackendPtr device_;

@@ -33,7 +33,7 @@ class Linear : public OnEveryBackend {
       const GuardedTensor out(DType::f32, {count, weight.out_features});
       backend().linear(*some, ready, *out);
       backend().synchronize();
-      ASSERT_TRUE(near(*out, expected.rows(0, count), kLinearTolerance))
+      ASSERT_TRUE(near(*out, expected.rows(0, count), linear_tolerance()))
           << "rows " << count << " in " << weight.in_features << " out " << weight.out_features
           << " seed " << seed;
       ASSERT_TRUE(out.guards_hold())
@@ -128,7 +128,7 @@ TEST_P(Linear, AnInfinityStaysInItsRow) {
   const Tensor expected = Tensor::on_host(DType::f32, {3, 17});
   backend().linear(*x, weight, *out);
   reference().linear(*x, plain, expected);
-  EXPECT_TRUE(near(*out, expected, kLinearTolerance));
+  EXPECT_TRUE(near(*out, expected, linear_tolerance()));
   EXPECT_TRUE(std::isinf(out->span<const float>()[17]));
 }
 

@@ -10,7 +10,7 @@ namespace squint::test {
 std::vector<std::string> backends_here() {
   std::vector<std::string> names = runnable_kernels();
   names.insert(names.begin(), "reference");
-  if (cuda::cards() > 0) names.emplace_back("cuda");
+  if (cuda::cards() > 0) names.insert(names.end(), {"cuda", "cuda-fast"});
   return names;
 }
 
@@ -23,6 +23,12 @@ BackendPtr open_named(const std::string& name, int threads) {
   if (name == "cuda") {
     BackendPtr backend = open_backend({.name = name, .threads = threads});
     EXPECT_EQ(backend->name(), name);
+    return BackendPtr(new HostSide(std::move(backend)));
+  }
+  if (name == "cuda-fast") {
+    BackendPtr backend =
+        open_backend({.name = "cuda", .threads = threads, .arithmetic = Arithmetic::fast});
+    EXPECT_NE(backend->fused(), nullptr);
     return BackendPtr(new HostSide(std::move(backend)));
   }
   BackendPtr backend = open_backend({.name = "cpu", .threads = threads, .kernels = name});

@@ -4,15 +4,18 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "conformance/tolerances.h"
 #include "ops/backend.h"
 #include "squint/backend.h"
 
 namespace squint::test {
 
-// "reference", then the kernel tables of the cpu backend, best first, then "cuda".
+// "reference", then the kernel tables of the cpu backend, best first, then "cuda" and, the card in
+// fast mode, "cuda-fast".
 std::vector<std::string> backends_here();
 // The backend of that name. Fails the test when other kernels would run than those asked for.
 BackendPtr open_named(const std::string& name, int threads);
@@ -21,6 +24,14 @@ class OnEveryBackend : public ::testing::TestWithParam<std::string> {
  protected:
   Backend& backend() { return *backend_; }
   Backend& reference() { return *reference_; }
+  static bool on_a_card() { return GetParam().starts_with("cuda"); }
+  static bool is_fast() { return GetParam() == "cuda-fast"; }
+  static Tolerance linear_tolerance() {
+    return is_fast() ? kFastLinearTolerance : kLinearTolerance;
+  }
+  static Tolerance attention_tolerance() {
+    return is_fast() ? kFastAttentionTolerance : kAttentionTolerance;
+  }
 
  private:
   BackendPtr backend_ = open_named(GetParam(), 2);
@@ -30,9 +41,11 @@ class OnEveryBackend : public ::testing::TestWithParam<std::string> {
 // `tensor` in new memory, for operators that work in place.
 Tensor copy_of(const Tensor& tensor);
 
-// For INSTANTIATE_TEST_SUITE_P over backends_here().
+// For INSTANTIATE_TEST_SUITE_P over backends_here(): cuda_fast, since names have no hyphens.
 inline std::string backend_name(const ::testing::TestParamInfo<std::string>& test) {
-  return test.param;
+  std::string name = test.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
 }
 
 }  // namespace squint::test

@@ -17,7 +17,7 @@ constexpr int64_t kSizes[] = {1, 7, 15, 16, 17, 31, 33, 100, 32768, 32785, 40000
 class Pointwise : public OnEveryBackend {
  protected:
   Tolerance erf_tolerance() const {
-    return GetParam() == "cuda" ? kCudaGeluErfTolerance : kGeluErfTolerance;
+    return on_a_card() ? kCudaGeluErfTolerance : kGeluErfTolerance;
   }
 };
 INSTANTIATE_TEST_SUITE_P(Kernels, Pointwise, ::testing::ValuesIn(backends_here()), backend_name);

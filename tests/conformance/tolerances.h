@@ -1,7 +1,8 @@
 // tolerances.h: how far a backend may be from the reference, by operator, and why.
 //
-// A value passes when |found - expected| <= abs + rel * |expected|. Inputs are of order one. What
-// is not listed must agree bit for bit: add, quantize_weight, quantization_error, the caches.
+// A value passes when |found - expected| <= abs + rel * |expected| + largest * max |expected|, the
+// maximum over the whole tensor. Inputs are of order one. What is not listed must agree bit for
+// bit: add, quantize_weight, quantization_error, the caches.
 #pragma once
 
 namespace squint::test {
@@ -9,11 +10,16 @@ namespace squint::test {
 struct Tolerance {
   float abs = 0;
   float rel = 0;
+  float largest = 0;
 };
 
 // Both add in float32 in the same order; fused multiply-adds round once where the reference rounds
 // twice. Rows are scaled to outputs of order one; the bound is of a sum of 1152 terms.
 inline constexpr Tolerance kLinearTolerance{.abs = 4e-6f, .rel = 1e-6f};
+
+// Factors are rounded to bf16, to 2^-9 of themselves at most, 8e-4 in the mean, both: 1.1e-3 of a
+// sum's root mean square, of which five times may be met. A single product may be off by 2^-8.
+inline constexpr Tolerance kFastLinearTolerance{.abs = 6e-3f, .largest = 6e-3f};
 
 // The sum of squares runs in sixteen lanes there, in one here: a relative 1e-7 per addition, halved
 // by the root, for rows of at most 1000 values.
@@ -34,6 +40,13 @@ inline constexpr Tolerance kRotateTolerance{.abs = 2e-7f, .rel = 2e-7f};
 // Scores of order ten are off by 1e-6 of themselves, which the exponential turns into a relative
 // error of each weight; the weighted sum of values averages it.
 inline constexpr Tolerance kAttentionTolerance{.abs = 2e-6f, .rel = 2e-6f};
+
+// Queries and keys are rounded, which makes scores of order one uncertain by 1.1e-3, weights by as
+// much of themselves; so are weights and values, each to 2^-9.
+inline constexpr Tolerance kFastAttentionTolerance{.abs = 6e-3f, .largest = 6e-3f};
+
+// A product of two such sums, one of them through a function that at most grows 1.1 times.
+inline constexpr Tolerance kFastGatedTolerance{.abs = 1.2e-2f, .largest = 1.2e-2f};
 
 // A polynomial exponential, good to 2e-7 relative, against the C library's.
 inline constexpr Tolerance kSwigluTolerance{.abs = 1e-6f, .rel = 1e-6f};

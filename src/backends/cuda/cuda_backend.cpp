@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backends/cuda/device_memory.h"
+#include "backends/cuda/device_tensor.h"
 #include "backends/cuda/device_weight.h"
 #include "base/check.h"
 #include "base/checked_math.h"
@@ -12,18 +13,6 @@
 
 namespace squint::cuda {
 namespace {
-
-// Four tokens of 64 heads of 128, in sixty-four splits, are 8.5 MB; fewer splits are taken where
-// it is not enough.
-constexpr int64_t kWorkspaceBytes = int64_t{16} << 20;
-
-bool on_host(const Tensor& x) { return x.device().kind == DeviceKind::cpu; }
-
-// On the card: a host pointer handed to a kernel would end the process's use of the card.
-float* floats(const Tensor& x) {
-  SQUINT_CHECK(!on_host(x) && x.dtype() == DType::f32);
-  return reinterpret_cast<float*>(x.raw());
-}
 
 // Rows of the cache begin at 16 bytes.
 int64_t kv_stride(int64_t head_dim) { return round_up(head_dim, 4); }
@@ -36,14 +25,6 @@ CacheView view(const KvLayer& kv) {
           .stride = kv_stride(kv.head_dim),
           .capacity = kv.capacity,
           .length = kv.length};
-}
-
-const DeviceMatrix& matrix_of(const LinearWeight& weight) {
-  const auto* prepared = std::get_if<std::shared_ptr<const PreparedWeight>>(&weight.weight);
-  SQUINT_CHECK(prepared != nullptr);  // Backend::prepare was forgotten
-  const auto* device = dynamic_cast<const DeviceWeight*>(prepared->get());
-  SQUINT_CHECK(device != nullptr);
-  return device->matrix();
 }
 
 }  // namespace
@@ -85,9 +66,13 @@ void CudaBackend::copy(const Tensor& from, const Tensor& to) {
 void CudaBackend::synchronize() { check(cudaStreamSynchronize(stream()), "waiting for the card"); }
 
 LinearWeight CudaBackend::prepare(const LinearWeight& weight) {
+  return prepare_as(weight, WeightLayout::rows);
+}
+
+LinearWeight CudaBackend::prepare_as(const LinearWeight& weight, WeightLayout layout) {
   LinearWeight ready{.out_features = weight.out_features, .in_features = weight.in_features};
-  ready.weight =
-      std::static_pointer_cast<const PreparedWeight>(DeviceWeight::make(weight, index_, stream()));
+  ready.weight = std::static_pointer_cast<const PreparedWeight>(
+      DeviceWeight::make(weight, layout, index_, stream()));
   if (!weight.bias.empty()) {
     ready.bias = Tensor(allocate(weight.bias.bytes()), 0, DType::f32, weight.bias.shape());
     copy(weight.bias, ready.bias);
@@ -96,7 +81,7 @@ LinearWeight CudaBackend::prepare(const LinearWeight& weight) {
 }
 
 PreparedSize CudaBackend::prepared_size(const WeightForm& form) const {
-  return DeviceWeight::size_of(form);
+  return DeviceWeight::size_of(form, WeightLayout::rows);
 }
 
 int64_t CudaBackend::kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const {
@@ -127,7 +112,7 @@ KvLayer CudaBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, in
 void CudaBackend::linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
   const LinearArgs args{.x = floats(x),
                         .rows = x.dim(0),
-                        .weight = matrix_of(weight),
+                        .weight = DeviceWeight::of(weight).matrix(),
                         .bias = weight.bias.empty() ? nullptr : floats(weight.bias),
                         .out = floats(out)};
   if (out.numel() == 0) return;

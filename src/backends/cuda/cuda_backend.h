@@ -6,13 +6,18 @@
 
 #include <cuda_runtime_api.h>
 
+#include "backends/cuda/device_weight.h"
 #include "backends/cuda/kernels.h"
 #include "ops/backend.h"
 #include "squint/backend.h"
 
 namespace squint::cuda {
 
-class CudaBackend final : public Backend {
+// Four tokens of 64 heads of 128, in sixty-four splits, are 8.5 MB; fewer splits are taken where
+// it is not enough.
+constexpr int64_t kWorkspaceBytes = int64_t{16} << 20;
+
+class CudaBackend : public Backend {
  public:
   // `host` computes what this backend does not. The card must exist.
   CudaBackend(int index, BackendPtr host);
@@ -64,10 +69,17 @@ class CudaBackend final : public Backend {
   void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                         const QuantizationScheme& scheme, const QuantizedWeight& out) override;
 
- private:
+ protected:
   // The card is chosen for each thread, so for each call. Launches report errors when asked.
   cudaStream_t stream() const;
   void launched(std::string_view what) const;
+  int index() const { return index_; }
+  void set_kernels(std::string kernels) { kernels_ = std::move(kernels); }
+  LinearWeight prepare_as(const LinearWeight& weight, WeightLayout layout);
+  // Of sums that are joined: kWorkspaceBytes.
+  const Storage& workspace() const { return *workspace_; }
+
+ private:
   void run_pointwise(Pointwise op, const Tensor& a, const Tensor& b, const Tensor& out);
 
   Tensor fetch(const Tensor& tensor);  // itself where it is on the host, else a copy

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <vector>
 
 #include "backends/cuda/device_memory.h"
@@ -15,10 +16,20 @@ namespace {
 
 constexpr int64_t kVectorBytes = 16;
 constexpr int64_t kGroupBytes = 4;
+constexpr int64_t kTileBytes = kTileRows * kTileColumns / 2;
+
+// By how much a tile's place is shifted to give its group, -1 where tiles lie in several groups or
+// it takes a division.
+int32_t shift_for(int64_t groups, int64_t group_columns) {
+  if (groups <= 1) return 31;
+  const int64_t tiles = group_columns / kTileColumns;
+  if (group_columns % kTileColumns != 0 || (tiles & (tiles - 1)) != 0) return -1;
+  return static_cast<int32_t>(std::countr_zero(static_cast<uint64_t>(tiles)));
+}
 
 }  // namespace
 
-PreparedSize DeviceWeight::size_of(const WeightForm& form) {
+PreparedSize DeviceWeight::size_of(const WeightForm& form, WeightLayout layout) {
   const int64_t out = form.out_features;
   const int64_t in = form.in_features;
   if (!form.scheme) {
@@ -30,6 +41,14 @@ PreparedSize DeviceWeight::size_of(const WeightForm& form) {
   const int64_t groups = out * form.scheme->groups(in);
   // A row on disk is made of whole words.
   const int64_t row_bytes = ceil_div(in * form.scheme->bits, 32) * 4;
+  const int64_t row_groups = form.scheme->groups(in);
+  if (layout == WeightLayout::tiles && form.scheme->bits == 4 &&
+      shift_for(row_groups, form.scheme->group_size) >= 0) {
+    const int64_t tiles = ceil_div(out, kTileRows);
+    return {.kept = tiles * (ceil_div(in, kTileColumns) * kTileBytes +
+                             row_groups * kTileRows * kGroupBytes),
+            .passing = out * round_up(row_bytes, kVectorBytes) + groups * (1 + 2 * kGroupBytes)};
+  }
   // Passing: zero points unpacked, a byte each, and the words made of them.
   return {.kept = out * round_up(row_bytes, kVectorBytes) + groups * kGroupBytes,
           .passing = groups * (1 + kGroupBytes)};
@@ -84,7 +103,30 @@ void DeviceWeight::take_groups(const PackedLinear& packed, int device, cudaStrea
   matrix_.group_columns = packed.group_size;
 }
 
-std::shared_ptr<const DeviceWeight> DeviceWeight::make(const LinearWeight& weight, int device,
+void DeviceWeight::tile(int device, cudaStream_t stream) {
+  const int64_t tiles = ceil_div(matrix_.out, kTileRows);
+  const auto values = allocate_on(device, tiles * ceil_div(matrix_.in, kTileColumns) * kTileBytes);
+  const auto groups = allocate_on(device, tiles * matrix_.group_count * kTileRows * kGroupBytes);
+  tile_int4(matrix_, values->data(), reinterpret_cast<uint32_t*>(groups->data()), stream);
+  check(cudaGetLastError(), "laying out a weight");
+  check(cudaStreamSynchronize(stream), "laying out a weight");  // before its rows go
+  values_ = values;
+  groups_ = groups;
+  matrix_.values = values_->data();
+  matrix_.groups = reinterpret_cast<const uint32_t*>(groups_->data());
+  tiled_ = true;
+}
+
+const DeviceWeight& DeviceWeight::of(const LinearWeight& weight) {
+  const auto* prepared = std::get_if<std::shared_ptr<const PreparedWeight>>(&weight.weight);
+  SQUINT_CHECK(prepared != nullptr);  // Backend::prepare was forgotten
+  const auto* device = dynamic_cast<const DeviceWeight*>(prepared->get());
+  SQUINT_CHECK(device != nullptr);
+  return *device;
+}
+
+std::shared_ptr<const DeviceWeight> DeviceWeight::make(const LinearWeight& weight,
+                                                       WeightLayout layout, int device,
                                                        cudaStream_t stream) {
   const std::shared_ptr<DeviceWeight> made(new DeviceWeight);
   DeviceMatrix& m = made->matrix_;
@@ -101,6 +143,10 @@ std::shared_ptr<const DeviceWeight> DeviceWeight::make(const LinearWeight& weigh
     m.format = packed->bits == 4 ? WeightFormat::int4 : WeightFormat::int8;
     made->take_rows(packed->packed.raw(), packed->packed.dim(1) * 4, device, stream);
     made->take_groups(*packed, device, stream);
+    made->group_shift_ = shift_for(m.group_count, m.group_columns);
+    if (layout == WeightLayout::tiles && packed->bits == 4 && made->group_shift_ >= 0) {
+      made->tile(device, stream);
+    }
     return made;
   }
   Tensor source = std::get<Tensor>(weight.weight);

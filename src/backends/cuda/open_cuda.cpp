@@ -4,6 +4,7 @@
 
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device_memory.h"
+#include "backends/cuda/fast_backend.h"
 #include "squint/error.h"
 
 namespace squint::cuda {
@@ -45,7 +46,7 @@ int cards() {
   return result == cudaSuccess ? count : 0;
 }
 
-BackendPtr open(int index, BackendPtr host) {
+BackendPtr open(int index, BackendPtr host, Arithmetic arithmetic) {
   const int count = cards_or_refuse();
   if (index >= count) {
     throw Error(ErrorCode::usage, fmt::format("device \"cuda:{}\": this machine has {} card{}, "
@@ -61,6 +62,7 @@ BackendPtr open(int index, BackendPtr host) {
         "-DSQUINT_CUDA_ARCHITECTURES={}{}",
         properties.name, properties.major, properties.minor, properties.major, properties.minor));
   }
+  if (arithmetic == Arithmetic::fast) return BackendPtr(new FastBackend(index, std::move(host)));
   return BackendPtr(new CudaBackend(index, std::move(host)));
 }
 

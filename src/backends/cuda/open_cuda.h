@@ -9,7 +9,7 @@ namespace squint::cuda {
 // Card `index`, counted from 0. `host` computes what the card's backend leaves to the host.
 // Throws Error(unsupported), which says what is missing: CUDA in this program, a driver, a card, a
 // card that it was compiled for; Error(usage) for an index that the machine does not have.
-BackendPtr open(int index, BackendPtr host);
+BackendPtr open(int index, BackendPtr host, Arithmetic arithmetic);
 
 // Cards that open would open; 0 where there is no driver. Throws nothing.
 int cards();

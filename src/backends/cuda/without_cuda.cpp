@@ -3,7 +3,7 @@
 
 namespace squint::cuda {
 
-BackendPtr open(int, BackendPtr) {
+BackendPtr open(int, BackendPtr, Arithmetic) {
   throw Error(ErrorCode::unsupported,
               "device \"cuda\": this squint was built without CUDA; build it with "
               "cmake --preset cuda, or use --device cpu");

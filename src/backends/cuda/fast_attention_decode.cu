@@ -1,0 +1,299 @@
+// softmax(q·k scale) v for few queries of bf16 caches: a block takes a split of the keys of one
+// head and all queries that read them, so that a key is read once. Sixteen lanes, a team, share a
+// key: sixteen bytes each. A team goes through its keys eight at a time, values on their way while
+// it computes scores, with a maximum, a total and an output of its own: nobody waits for anybody
+// before the end. Then teams are joined in shared memory, and splits by the block that ends last.
+#include <algorithm>
+
+#include "backends/cuda/fast_kernels.h"
+#include "backends/cuda/mma.cuh"
+
+namespace squint::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kTeams = kThreads / 16;
+constexpr int kOwn = kDecodePiece / kTeams;  // keys of a team in a piece
+constexpr int kWidth = static_cast<int>(kMaxHeadDim);
+static_assert(kThreads >= kMaxHeadDim);
+
+struct Launch {
+  FastAttention a;
+  int group;   // query heads of a key head
+  int chunks;  // of a slice's queries of a head
+  int splits;
+};
+
+__device__ __forceinline__ void unpack(const uint4& v, float (&x)[8]) {
+  const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    x[2 * i] = low_float(words[i]);
+    x[2 * i + 1] = high_float(words[i]);
+  }
+}
+
+// What a team knows of its queries; lane `sub` has columns 8 sub onwards.
+template <int kQueries>
+struct Team {
+  uint32_t query[kQueries][4];  // bf16 pairs
+  int sees[kQueries];
+  float largest[kQueries];
+  float total[kQueries];
+  float out[kQueries][8];
+};
+
+// Query i of a slice's head is that of token i / group, head i % group. None is of no token.
+template <int kQueries>
+__device__ void load_team(const Launch& l, const FastSlice& slice, int kv_head, int first, int sub,
+                          Team<kQueries>& t) {
+#pragma unroll
+  for (int q = 0; q < kQueries; ++q) {
+    const int token = (first + q) / l.group;
+    const int head = kv_head * l.group + (first + q) % l.group;
+    const bool inside = token < slice.count;
+    const int64_t row = static_cast<int64_t>(slice.begin + token) * l.a.heads + head;
+    const float* from = l.a.query + row * l.a.head_dim;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int d = 8 * sub + 2 * i;
+      t.query[q][i] = bf16_pair(inside && d < l.a.head_dim ? from[d] : 0.0f,
+                                inside && d + 1 < l.a.head_dim ? from[d + 1] : 0.0f);
+    }
+    const int length = slice.cache.length;
+    t.sees[q] = l.a.causal ? min(slice.position + token + 1, length) : length;
+    t.largest[q] = -INFINITY;
+    t.total[q] = 0;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) t.out[q][i] = 0;
+  }
+}
+
+// Keys first + team, first + team + kTeams, ...
+template <int kQueries>
+__device__ void attend_piece(const Launch& l, const FastSlice& slice, int64_t plane, int first,
+                             int team, int sub, Team<kQueries>& t) {
+  const int length = slice.cache.length;
+  const bool inside = 8 * sub < slice.cache.stride;
+  uint4 keys[kOwn];
+  uint4 values[kOwn];
+  const auto load = [&](const uint16_t* cache, uint4(&to)[kOwn]) {
+#pragma unroll
+    for (int j = 0; j < kOwn; ++j) {
+      const int key = first + team + j * kTeams;
+      const int64_t at = plane + static_cast<int64_t>(key) * slice.cache.stride + 8 * sub;
+      to[j] = inside && key < length ? *reinterpret_cast<const uint4*>(cache + at) : uint4{0, 0, 0, 0};
+    }
+  };
+  load(slice.cache.keys, keys);
+  load(slice.cache.values, values);
+  const float scale = l.a.scale * kLog2OfE;
+  float weights[kQueries][kOwn];
+#pragma unroll
+  for (int j = 0; j < kOwn; ++j) {
+    float k[8];
+    unpack(keys[j], k);
+#pragma unroll
+    for (int q = 0; q < kQueries; ++q) {
+      float sum = 0;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sum = fmaf(low_float(t.query[q][i]), k[2 * i], sum);
+        sum = fmaf(high_float(t.query[q][i]), k[2 * i + 1], sum);
+      }
+      weights[q][j] = sum;
+    }
+#pragma unroll
+    for (int step = 8; step > 0; step /= 2) {
+#pragma unroll
+      for (int q = 0; q < kQueries; ++q) {
+        weights[q][j] += __shfl_xor_sync(~0u, weights[q][j], step);
+      }
+    }
+  }
+#pragma unroll
+  for (int q = 0; q < kQueries; ++q) {
+    float next = t.largest[q];
+#pragma unroll
+    for (int j = 0; j < kOwn; ++j) {
+      const bool seen = first + team + j * kTeams < t.sees[q];
+      weights[q][j] = seen ? weights[q][j] * scale : -INFINITY;
+      next = fmaxf(next, weights[q][j]);
+    }
+    // A team that has seen no key yet has weights of 2^-∞.
+    const float base = next == -INFINITY ? 0.0f : next;
+    const float shrink = two_to(t.largest[q] - base);
+    t.largest[q] = next;
+    t.total[q] *= shrink;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) t.out[q][i] *= shrink;
+#pragma unroll
+    for (int j = 0; j < kOwn; ++j) {
+      weights[q][j] = two_to(weights[q][j] - base);
+      t.total[q] += weights[q][j];
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < kOwn; ++j) {
+    float v[8];
+    unpack(values[j], v);
+#pragma unroll
+    for (int q = 0; q < kQueries; ++q) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) t.out[q][i] = fmaf(weights[q][j], v[i], t.out[q][i]);
+    }
+  }
+}
+
+struct Part {
+  float largest;
+  float total;
+  float out;
+};
+
+// Joins parts in their order: part(i) is the i-th of a column.
+template <class Parts>
+__device__ __forceinline__ Part join(int count, const Parts& part) {
+  float largest = -INFINITY;
+  for (int i = 0; i < count; ++i) largest = fmaxf(largest, part.largest(i));
+  Part all{largest, 0, 0};
+  const float base = largest == -INFINITY ? 0.0f : largest;
+  for (int i = 0; i < count; ++i) {
+    const float weight = two_to(part.largest(i) - base);
+    all.total = fmaf(part.total(i), weight, all.total);
+    all.out = fmaf(part.out(i), weight, all.out);
+  }
+  return all;
+}
+
+template <int kQueries>
+struct Shared {
+  float largest[kTeams][kQueries];
+  float total[kTeams][kQueries];
+  float out[kTeams][kQueries][kWidth];
+};
+
+template <int kQueries>
+struct TeamParts {
+  const Shared<kQueries>& s;
+  int q;
+  int d;
+  __device__ float largest(int i) const { return s.largest[i][q]; }
+  __device__ float total(int i) const { return s.total[i][q]; }
+  __device__ float out(int i) const { return s.out[i][q][d]; }
+};
+
+// [split][kWidth + 2]
+struct SplitParts {
+  const float* from;
+  int d;
+  __device__ float largest(int i) const { return __ldcg(from + i * (kWidth + 2) + kWidth); }
+  __device__ float total(int i) const { return __ldcg(from + i * (kWidth + 2) + kWidth + 1); }
+  __device__ float out(int i) const { return __ldcg(from + i * (kWidth + 2) + d); }
+};
+
+template <int kQueries>
+__global__ void __launch_bounds__(kThreads) decode(const __grid_constant__ Launch l) {
+  __shared__ Shared<kQueries> shared;
+  wait_for_predecessor();
+  let_successor_begin();
+  const FastSlice& slice = l.a.slices[blockIdx.z];
+  const int kv_head = static_cast<int>(blockIdx.y) / l.chunks;
+  const int first_query = static_cast<int>(blockIdx.y) % l.chunks * kQueries;
+  if (first_query >= slice.count * l.group) return;
+  const int pieces = (slice.cache.length + kDecodePiece - 1) / kDecodePiece;
+  const int each = (pieces + l.splits - 1) / l.splits * kDecodePiece;
+  const int begin = static_cast<int>(blockIdx.x) * each;
+  const int end = min(begin + each, slice.cache.length);
+  const int64_t plane = static_cast<int64_t>(kv_head) * slice.cache.capacity * slice.cache.stride;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int team = thread / 16;
+  const int sub = thread % 16;
+
+  Team<kQueries> own;
+  load_team<kQueries>(l, slice, kv_head, first_query, sub, own);
+  for (int first = begin; first < end; first += kDecodePiece) {
+    attend_piece<kQueries>(l, slice, plane, first, team, sub, own);
+  }
+#pragma unroll
+  for (int q = 0; q < kQueries; ++q) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) shared.out[team][q][8 * sub + i] = own.out[q][i];
+    // The lanes of a team agree.
+    shared.largest[team][q] = own.largest[q];
+    shared.total[team][q] = own.total[q];
+  }
+  __syncthreads();
+
+  const int64_t row = (static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y) * kQueries;
+  const auto store = [&](int q, const Part& part) {
+    const int token = (first_query + q) / l.group;
+    const int head = kv_head * l.group + (first_query + q) % l.group;
+    if (token >= slice.count || thread >= l.a.head_dim) return;
+    const int64_t at = static_cast<int64_t>(slice.begin + token) * l.a.heads + head;
+    l.a.out[at * l.a.head_dim + thread] = part.out / part.total;
+  };
+  for (int q = 0; q < kQueries; ++q) {
+    const Part part = join(kTeams, TeamParts<kQueries>{shared, q, thread});
+    if (l.splits == 1) {
+      store(q, part);
+      continue;
+    }
+    float* to = l.a.partial + ((row + q) * l.splits + blockIdx.x) * (kWidth + 2);
+    to[thread] = part.out;
+    if (thread == 0) {
+      to[kWidth] = part.largest;
+      to[kWidth + 1] = part.total;
+    }
+  }
+  if (l.splits == 1) return;
+  __shared__ bool last;
+  uint32_t* ticket = l.a.tickets + blockIdx.z * gridDim.y + blockIdx.y;
+  __threadfence();
+  __syncthreads();
+  if (thread == 0) last = atomicAdd(ticket, 1u) + 1 == gridDim.x;
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  if (thread == 0) *ticket = 0;
+  for (int q = 0; q < kQueries; ++q) {
+    store(q, join(l.splits, SplitParts{l.a.partial + (row + q) * l.splits * (kWidth + 2), thread}));
+  }
+}
+
+template <int kQueries>
+void launch(Launch& l, int most_queries, int64_t longest, int multiprocessors,
+            cudaStream_t stream) {
+  l.chunks = (most_queries + kQueries - 1) / kQueries;
+  const int64_t rows = int64_t{l.a.kv_heads} * l.chunks * l.a.count;
+  l.splits = decode_splits(longest, rows, multiprocessors);
+  const int64_t room = l.a.partial_floats / (rows * kQueries * (kWidth + 2));
+  l.splits = static_cast<int>(std::min<int64_t>(l.splits, std::max<int64_t>(room, 1)));
+  if (rows > kSplitTickets) l.splits = 1;
+  launch_overlapped(decode<kQueries>, l,
+                    dim3(static_cast<unsigned>(l.splits),
+                         static_cast<unsigned>(l.a.kv_heads * l.chunks),
+                         static_cast<unsigned>(l.a.count)),
+                    kThreads, 0, stream);
+}
+
+}  // namespace
+
+void attend_decode(const FastAttention& args, int multiprocessors, cudaStream_t stream) {
+  static_assert(sizeof(Launch) < 4096, "parameters of a kernel");
+  Launch l{};
+  l.a = args;
+  l.group = args.heads / args.kv_heads;
+  int most = 0;
+  int64_t longest = 0;
+  for (int i = 0; i < args.count; ++i) {
+    most = std::max(most, args.slices[i].count * l.group);
+    longest = std::max<int64_t>(longest, args.slices[i].cache.length);
+  }
+  if (most <= 1) return launch<1>(l, most, longest, multiprocessors, stream);
+  if (most <= 2) return launch<2>(l, most, longest, multiprocessors, stream);
+  if (most <= 4) return launch<4>(l, most, longest, multiprocessors, stream);
+  launch<8>(l, most, longest, multiprocessors, stream);
+}
+
+}  // namespace squint::cuda

@@ -1,0 +1,106 @@
+// Operators that fast mode has whole.
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "backends/cuda/device_tensor.h"
+#include "backends/cuda/fast_backend.h"
+
+namespace squint::cuda {
+
+void FastBackend::norm_linears(const Tensor& x, const Tensor& norm, float eps, Weights weights,
+                               std::span<const Tensor> outs) {
+  if (x.numel() == 0 || weights.empty()) return;
+  const Input input{.x = x, .norm = norm, .eps = eps};
+  switch (choose(x.dim(0), weights)) {
+    case Product::few_rows:
+      return few_rows(input, weights, outs, Epilogue::store);
+    case Product::matrix:
+      return matrices(input, weights, outs, false);
+    case Product::exact:
+      break;
+  }
+  const Tensor normed = temporary(x.shape());
+  rms_norm(x, norm, eps, normed);
+  for (size_t i = 0; i < weights.size(); ++i) linear(normed, *weights[i], outs[i]);
+}
+
+// Of matrices the upper halves wait in memory, for some rows at a time.
+void FastBackend::norm_gated(const Tensor& x, const Tensor& norm, float eps,
+                             const LinearWeight& gate, const LinearWeight& up, const Tensor& out) {
+  if (out.numel() == 0) return;
+  const std::array weights{&gate, &up};
+  const Product product = choose(x.dim(0), weights);
+  if (product == Product::few_rows) {
+    return few_rows({.x = x, .norm = norm, .eps = eps}, weights, std::array{out}, Epilogue::gated);
+  }
+  const int64_t width = x.dim(1) + out.dim(1);
+  const int64_t step = rows_at_a_time(x.dim(0), width * byte_size(DType::f32),
+                                      kMostTemporaryBytes, 1);
+  for (int64_t row = 0; row < x.dim(0); row += step) {
+    const int64_t rows = std::min(step, x.dim(0) - row);
+    const Tensor some = x.rows(row, rows);
+    const Tensor gated = out.rows(row, rows);
+    const Tensor both = temporary({rows * width});
+    const Tensor uppers(both.storage(), 0, DType::f32, gated.shape());
+    if (product == Product::matrix) {
+      matrices({.x = some, .norm = norm, .eps = eps}, weights, std::array{gated, uppers}, false);
+    } else {
+      const Tensor normed(both.storage(), uppers.bytes(), DType::f32, some.shape());
+      rms_norm(some, norm, eps, normed);
+      linear(normed, gate, gated);
+      linear(normed, up, uppers);
+    }
+    gate_values(floats(gated), floats(uppers), gated.numel(), stream());
+    launched("computing values");
+  }
+}
+
+void FastBackend::linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+  if (out.numel() == 0) return;
+  const std::array weights{&weight};
+  switch (choose(x.dim(0), weights)) {
+    case Product::few_rows:
+      return few_rows({.x = x, .norm = {}}, weights, std::array{out}, Epilogue::add);
+    case Product::matrix:
+      return matrices({.x = x, .norm = {}}, weights, std::array{out}, true);
+    case Product::exact:
+      break;
+  }
+  const Tensor product = temporary(out.shape());
+  CudaBackend::linear(x, weight, product);
+  add(product, out);
+}
+
+void FastBackend::norm_rotate_append(const HeadsArgs& heads, std::span<const KvSlice> slices) {
+  AppendArgs args{};
+  args.query = floats(heads.query);
+  args.key = floats(heads.key);
+  args.value = floats(heads.value);
+  args.query_norm = floats(heads.query_norm);
+  args.key_norm = floats(heads.key_norm);
+  args.eps = heads.eps;
+  args.cosine = floats(heads.cosine);
+  args.sine = floats(heads.sine);
+  args.heads = static_cast<int32_t>(heads.query.dim(1));
+  args.kv_heads = static_cast<int32_t>(heads.key.dim(1));
+  args.head_dim = static_cast<int32_t>(heads.query.dim(2));
+  for (size_t first = 0; first < slices.size(); first += kMostSlices) {
+    const auto some =
+        slices.subspan(first, std::min<size_t>(kMostSlices, slices.size() - first));
+    args.count = static_cast<int32_t>(some.size());
+    for (size_t i = 0; i < some.size(); ++i) args.slices[i] = view(some[i], some[i].kv->length);
+    append_fast(args, stream());
+    launched("filling a cache");
+    for (const KvSlice& slice : some) slice.kv->length += slice.count;
+  }
+}
+
+void FastBackend::attend(const Tensor& query, std::span<const KvSlice> slices, float scale,
+                         const Tensor& out) {
+  std::vector<int64_t> positions;
+  for (const KvSlice& slice : slices) positions.push_back(slice.kv->length - slice.count);
+  launch_attention(query, slices, positions, scale, true, out);
+}
+
+}  // namespace squint::cuda

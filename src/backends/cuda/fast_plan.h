@@ -1,0 +1,138 @@
+// fast_plan.h: which kernel of fast mode takes a product, and how it is cut. Pure functions of
+// sizes, so that they are tested without a card.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace squint::cuda {
+
+struct CardLimits {
+  int multiprocessors;
+  int shared_per_block;  // bytes that a block may ask for
+  int shared_per_multiprocessor;
+};
+
+enum class Product : uint8_t {
+  exact,     // float32 by float32: nothing is gained by rounding
+  few_rows,  // weights unpacked on their way to the tensor cores, eight rows at a time
+  matrix     // weights unpacked in memory, then a product of matrices
+};
+
+// Up to where reading the weight again for every eight rows costs less than unpacking it: for int4
+// that is written and read again as four times the bytes.
+constexpr int64_t kFewRowsAtATime = 8;
+constexpr int64_t kMostFewRows = 32;
+
+struct ProductShape {
+  int64_t rows;
+  bool float32;   // the weight
+  bool tiled;     // which exact kernels cannot read
+  bool readable;  // by few_rows: its groups are whole tiles
+  bool matrices;  // there is a library for products of matrices
+};
+inline Product choose_product(const ProductShape& s) {
+  if (s.float32) return Product::exact;
+  if (s.readable && (s.rows <= kMostFewRows || !s.matrices)) return Product::few_rows;
+  return (s.tiled || s.rows > kFewRowsAtATime) && s.matrices ? Product::matrix : Product::exact;
+}
+
+// Bounds of the workspace: rows of x, and rows of the weight, that are taken at a time.
+constexpr int64_t kMostRoundedBytes = int64_t{64} << 20;
+constexpr int64_t kMostUnpackedBytes = int64_t{128} << 20;
+constexpr int64_t kMostTemporaryBytes = int64_t{128} << 20;
+// At least one multiple of `unit`; all where they fit.
+inline int64_t rows_at_a_time(int64_t rows, int64_t row_bytes, int64_t most_bytes, int64_t unit) {
+  const int64_t fitting = most_bytes / std::max<int64_t>(row_bytes, 1) / unit * unit;
+  return std::min(rows, std::max(fitting, unit));
+}
+
+// A block of few_rows: its warps share x of one slice of the columns and cut the slice among
+// themselves; tiles of 16 outputs follow each other, the next one's weights on their way while the
+// last one's sums are joined.
+constexpr int kFewRowsWarps = 16;
+constexpr int kMostSplitTiles = 4096;
+constexpr int kMostStages = 8;
+
+struct FewRowsShape {
+  int rows;
+  int tiles;            // of 16 outputs
+  int pieces;           // of 64 columns
+  int streams;          // weights multiplied side by side
+  int piece_bytes;      // of shared memory, of 16 outputs by 64 columns with their scales
+  int padding_bytes;    // behind a row of x
+  int64_t most_splits;  // sums of 16 outputs by `rows` that the workspace holds
+};
+
+struct FewRowsPlan {
+  int rows;    // at a time
+  int splits;  // of the columns, over blocks
+  int blocks;  // for each split
+  int stages;  // pieces on their way to a warp
+  int x_bytes;
+  int shared_bytes;
+};
+
+inline int few_rows_slice(const FewRowsShape& s, int splits) {
+  return (s.pieces + splits - 1) / splits;
+}
+
+// Two blocks on a multiprocessor where they fit, so that one reads while the other joins its sums.
+inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
+  constexpr int kReserved = 1 << 10;  // bytes of a block: the card's own, and what is not dynamic
+  constexpr int kBytesOnTheirWay = 8 << 10;  // to as many warps as make a block
+  constexpr int kMostCuts = 64;
+  int splits = 1;
+  // Narrow layers: what a single row of tiles leaves idle.
+  if (s.tiles < card.multiprocessors) {
+    const int wanted = 2 * card.multiprocessors / s.tiles;
+    splits = std::clamp(std::min(wanted, s.pieces / kFewRowsWarps), 1, kMostCuts);
+  }
+  for (;;) {
+    const bool held = splits == 1 || (s.tiles <= kMostSplitTiles &&
+                                      int64_t{s.tiles} * splits * s.streams <= s.most_splits);
+    for (int share = 2; held && share >= 1; --share) {
+      const int room =
+          std::min(card.shared_per_block, card.shared_per_multiprocessor / share) - kReserved;
+      const int x = s.rows * (few_rows_slice(s, splits) * 128 + s.padding_bytes);
+      const int sums = kFewRowsWarps * s.streams * 16 * s.rows * 4;
+      const int wanted = std::clamp(kBytesOnTheirWay / share / s.piece_bytes, 2, kMostStages);
+      const int stages = std::min((room - x - sums) / (kFewRowsWarps * s.piece_bytes), wanted);
+      if (stages < std::max(2, wanted / 2)) continue;
+      const int blocks = std::min(s.tiles, std::max(1, share * card.multiprocessors / splits));
+      return {s.rows, splits, blocks, stages, x,
+              x + sums + stages * kFewRowsWarps * s.piece_bytes};
+    }
+    if (held && splits < std::min(kMostCuts, s.pieces)) {
+      ++splits;
+      continue;
+    }
+    if (s.rows == 1) return {};  // a row too long for this card: no stages
+    s.rows = (s.rows + 1) / 2;
+    splits = 1;
+  }
+}
+
+// Tokens of a sequence up to which attention reads the cache once for all of them.
+constexpr int64_t kMostDecodeTokens = 4;
+
+// Attention of few queries: keys of a block, whole pieces of 64. `rows` of blocks are there
+// already: heads of keys, and slices.
+constexpr int kDecodePiece = 64;
+constexpr int kMostDecodeSplits = 128;
+inline int decode_splits(int64_t longest, int64_t rows, int multiprocessors) {
+  const int64_t pieces = std::max<int64_t>((longest + kDecodePiece - 1) / kDecodePiece, 1);
+  // Four blocks a multiprocessor keep it reading; more only make more to join.
+  const int64_t wanted = std::max<int64_t>(4 * multiprocessors / std::max<int64_t>(rows, 1), 1);
+  const int64_t splits = std::min({pieces, wanted, int64_t{kMostDecodeSplits}});
+  const int64_t each = (pieces + splits - 1) / splits;
+  return static_cast<int>((pieces + each - 1) / each);
+}
+
+// Attention of many: warps of a block, 16 queries each. Small blocks for short prompts, so that
+// there is one for every multiprocessor.
+inline int prefill_warps(int64_t tokens, int64_t heads, int multiprocessors) {
+  return (tokens + 127) / 128 * heads < multiprocessors ? 4 : 8;
+}
+
+}  // namespace squint::cuda

@@ -1,0 +1,230 @@
+// Weights in the layouts of fast mode, and both factors of a product of matrices as bf16.
+#include <algorithm>
+
+#include "backends/cuda/block_sum.cuh"
+#include "backends/cuda/fast_kernels.h"
+#include "backends/cuda/mma.cuh"
+#include "backends/cuda/weight_formats.cuh"
+
+namespace squint::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kSteps = 4;  // of 16 columns in a tile
+
+unsigned blocks_for(int64_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }
+
+int64_t whole(int64_t n, int64_t of) { return (n + of - 1) / of; }
+
+// Columns 16 c .. 16 c + 15 of a row of four bits each, as two words; zeros past the end.
+__device__ uint2 sixteen(const DeviceMatrix& w, int64_t row, int64_t column) {
+  if (row >= w.out || column / 32 >= w.row_vectors) return {0, 0};
+  const auto* words = static_cast<const uint2*>(w.values);
+  return words[row * w.row_vectors * 2 + column / 16];
+}
+
+// A thread a lane's sixteen bytes.
+__global__ void tile_kernel(DeviceMatrix from, int64_t pieces, int64_t count, uint4* to) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= count) return;
+  const int64_t lane = i % 32;
+  const int64_t piece = i / 32 % pieces;
+  const int64_t row = i / 32 / pieces * kTileRows + lane / 4;
+  const int64_t column = piece * kTileColumns + lane % 4 * 16;
+  const uint2 low = sixteen(from, row, column);
+  const uint2 high = sixteen(from, row + 8, column);
+  uint32_t words[kSteps];
+  for (int s = 0; s < kSteps; ++s) {
+    const uint32_t g = (s < 2 ? low.x : low.y) >> (s % 2 * 16);
+    const uint32_t h = (s < 2 ? high.x : high.y) >> (s % 2 * 16);
+    const auto nibble = [](uint32_t bits, int at) { return bits >> (4 * at) & 0xf; };
+    uint32_t word = 0;
+    for (int pair = 0; pair < 2; ++pair) {    // which half of the bf16 pairs
+      for (int two = 0; two < 2; ++two) {     // columns 0, 1 or 2, 3
+        const int shift = 16 * pair + 8 * two;
+        word |= nibble(g, 2 * two + pair) << shift | nibble(h, 2 * two + pair) << (shift + 4);
+      }
+    }
+    words[s] = word;
+  }
+  to[i] = {words[0], words[1], words[2], words[3]};
+}
+
+__global__ void tile_groups_kernel(DeviceMatrix from, int64_t count, uint32_t* to) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= count) return;
+  const int64_t group = i / kTileRows % from.group_count;
+  const int64_t row = i / kTileRows / from.group_count * kTileRows + i % kTileRows;
+  to[i] = row < from.out ? from.groups[row * from.group_count + group] : 0;
+}
+
+struct Unpack {
+  FastMatrix weight;
+  int64_t first;
+  int64_t count;
+  int64_t stride;
+  int64_t units;  // threads with something to do
+  uint16_t* out;
+};
+
+// Eight values beginning at `column`: those from `in` on become zero.
+__device__ void store_eight(const Unpack& u, int64_t row, int64_t column, const float (&v)[8]) {
+  if (column >= u.stride) return;
+  const int64_t in = u.weight.rows.in;
+  uint32_t pairs[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    pairs[i] = bf16_pair(column + 2 * i < in ? v[2 * i] : 0.0f,
+                         column + 2 * i + 1 < in ? v[2 * i + 1] : 0.0f);
+  }
+  *reinterpret_cast<uint4*>(u.out + row * u.stride + column) = {pairs[0], pairs[1], pairs[2],
+                                                                pairs[3]};
+}
+
+// A thread a lane's sixteen bytes: sixteen columns of two rows.
+__global__ void unpack_tiles(Unpack u) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= u.units) return;
+  const DeviceMatrix& w = u.weight.rows;
+  const int64_t pieces = (w.in + kTileColumns - 1) / kTileColumns;
+  const int64_t lane = i % 32;
+  const int64_t piece = i / 32 % pieces;
+  const int64_t tile = i / 32 / pieces;
+  const int64_t at = u.first / kTileRows + tile;
+  const uint4 words = static_cast<const uint4*>(w.values)[(at * pieces + piece) * 32 + lane];
+  const uint32_t* groups =
+      w.groups + (at * w.group_count + (piece >> u.weight.group_shift)) * kTileRows;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {  // rows g and g + 8
+    const int64_t row = tile * kTileRows + lane / 4 + 8 * half;
+    if (row >= u.count) continue;
+    const uint32_t group = groups[lane / 4 + 8 * half];
+    const float scale = group_scale(group);
+    const float zero = __uint_as_float(kTwoTo23 | (group & 0xffffu));
+#pragma unroll
+    for (int eight = 0; eight < 2; ++eight) {
+      float v[8];
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        const uint32_t word = word_of(words, 2 * eight + k / 4);
+        const int shift = k % 2 * 16 + k / 2 % 2 * 8 + half * 4;
+        v[k] = (__uint_as_float(kTwoTo23 | (word >> shift & 0xfu)) - zero) * scale;
+      }
+      store_eight(u, row, piece * kTileColumns + lane % 4 * 16 + eight * 8, v);
+    }
+  }
+}
+
+// A thread sixteen bytes of a row. Groups are cut at multiples of four columns.
+template <class Format>
+__global__ void unpack_rows(Unpack u) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= u.units) return;
+  const DeviceMatrix& w = u.weight.rows;
+  const int64_t row = i / w.row_vectors;
+  const int64_t vector = i % w.row_vectors;
+  const int64_t from = u.first + row;
+  const uint4 bytes = static_cast<const uint4*>(w.values)[from * w.row_vectors + vector];
+#pragma unroll
+  for (int eight = 0; eight < Format::kColumns / 8; ++eight) {
+    float v[8];
+#pragma unroll
+    for (int four = 0; four < 2; ++four) {
+      const int64_t column = vector * Format::kColumns + eight * 8 + four * 4;
+      const int64_t index = min(column, w.in - 1) / w.group_columns;
+      const uint32_t group = w.groups[from * w.group_count + index];
+      const float scale = group_scale(group);
+      const float4 x = Format::four(bytes, 2 * eight + four, typename Format::Zero(group));
+      v[4 * four] = x.x * (scale * Format::step(0));
+      v[4 * four + 1] = x.y * (scale * Format::step(1));
+      v[4 * four + 2] = x.z * (scale * Format::step(2));
+      v[4 * four + 3] = x.w * (scale * Format::step(3));
+    }
+    store_eight(u, row, vector * Format::kColumns + eight * 8, v);
+  }
+}
+
+// A block a row.
+template <bool kAligned>
+__global__ void round_kernel(RoundArgs a) {
+  __shared__ float parts[32];
+  wait_for_predecessor();
+  let_successor_begin();
+  const float* x = a.x + blockIdx.x * a.n;
+  auto* out = static_cast<uint16_t*>(a.out) + blockIdx.x * a.stride;
+  const int64_t step = int64_t{blockDim.x} * 4;
+  float inverse = 1;
+  if (a.norm != nullptr) {
+    float squares = 0;
+    for (int64_t i = threadIdx.x * 4; i < a.n; i += step) {
+      const float4 v = four_of_row(x, i, a.n, kAligned);
+      squares = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, squares))));
+    }
+    inverse = 1.0f / sqrtf(block_sum(squares, parts) / static_cast<float>(a.n) + a.eps);
+  }
+  for (int64_t i = threadIdx.x * 4; i < a.stride; i += step) {
+    float4 v = four_of_row(x, i, a.n, kAligned);
+    if (a.norm != nullptr) {
+      const float4 w = four_of_row(a.norm, i, a.n, kAligned);
+      v = {v.x * inverse * w.x, v.y * inverse * w.y, v.z * inverse * w.z, v.w * inverse * w.w};
+    }
+    *reinterpret_cast<uint2*>(out + i) = {bf16_pair(v.x, v.y), bf16_pair(v.z, v.w)};
+  }
+}
+
+__device__ __forceinline__ float gated(float x, float up) { return x / (1.0f + __expf(-x)) * up; }
+
+__global__ void gate_fours(float4* gate, const float4* up, int64_t fours) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= fours) return;
+  const float4 x = gate[i];
+  const float4 y = up[i];
+  gate[i] = {gated(x.x, y.x), gated(x.y, y.y), gated(x.z, y.z), gated(x.w, y.w)};
+}
+
+}  // namespace
+
+void tile_int4(const DeviceMatrix& from, void* values, uint32_t* groups, cudaStream_t stream) {
+  const int64_t tiles = whole(from.out, kTileRows);
+  const int64_t pieces = whole(from.in, kTileColumns);
+  const int64_t lanes = tiles * pieces * 32;
+  tile_kernel<<<blocks_for(lanes), kThreads, 0, stream>>>(from, pieces, lanes,
+                                                          static_cast<uint4*>(values));
+  const int64_t words = tiles * from.group_count * kTileRows;
+  tile_groups_kernel<<<blocks_for(words), kThreads, 0, stream>>>(from, words, groups);
+}
+
+void unpack_to_bf16(const FastMatrix& weight, int64_t first, int64_t count, int64_t stride,
+                    void* out, cudaStream_t stream) {
+  Unpack u{weight, first, count, stride, 0, static_cast<uint16_t*>(out)};
+  if (weight.tiled) {
+    u.units = whole(count, kTileRows) * whole(weight.rows.in, kTileColumns) * 32;
+    unpack_tiles<<<blocks_for(u.units), kThreads, 0, stream>>>(u);
+    return;
+  }
+  u.units = count * weight.rows.row_vectors;
+  if (weight.rows.format == WeightFormat::int4) {
+    unpack_rows<Int4><<<blocks_for(u.units), kThreads, 0, stream>>>(u);
+  } else {
+    unpack_rows<Int8><<<blocks_for(u.units), kThreads, 0, stream>>>(u);
+  }
+}
+
+void round_to_bf16(const RoundArgs& a, cudaStream_t stream) {
+  const auto address = reinterpret_cast<uintptr_t>(a.x) | reinterpret_cast<uintptr_t>(a.norm);
+  const bool aligned = address % 16 == 0 && a.n % 4 == 0;
+  const int threads = static_cast<int>(std::clamp<int64_t>(whole(a.n, 128) * 32, 32, 512));
+  launch_overlapped(aligned ? round_kernel<true> : round_kernel<false>, a,
+                    dim3(static_cast<unsigned>(a.rows)), threads, 0, stream);
+}
+
+void gate_values(float* gate, const float* up, int64_t n, cudaStream_t stream) {
+  const auto address = reinterpret_cast<uintptr_t>(gate) | reinterpret_cast<uintptr_t>(up);
+  if (address % 16 != 0 || n % 4 != 0) {
+    return pointwise(Pointwise::swiglu, gate, up, gate, n, stream);
+  }
+  gate_fours<<<blocks_for(n / 4), kThreads, 0, stream>>>(
+      reinterpret_cast<float4*>(gate), reinterpret_cast<const float4*>(up), n / 4);
+}
+
+}  // namespace squint::cuda

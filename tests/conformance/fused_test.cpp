@@ -1,0 +1,204 @@
+// Operators that a backend offers whole, against what the reference makes of plain ones.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "conformance/guarded_tensor.h"
+#include "conformance/linear_weights.h"
+#include "conformance/on_every_backend.h"
+#include "conformance/random_values.h"
+#include "support/fused_reference.h"
+
+namespace squint::test {
+namespace {
+
+constexpr float kEps = 1e-6f;
+constexpr int64_t kTokens[] = {1, 2, 3, 5, 8, 9, 31, 33, 70};
+constexpr QuantizationScheme kGroups128{.bits = 4, .group_size = 128, .symmetric = true};
+constexpr QuantizationScheme kGroups64{.bits = 4, .group_size = 64, .symmetric = false};
+constexpr QuantizationScheme kGroups32{.bits = 4, .group_size = 32, .symmetric = false};
+constexpr QuantizationScheme kEightBits{.bits = 8, .group_size = 128, .symmetric = false};
+
+class Fused : public OnEveryBackend {
+ protected:
+  void SetUp() override {
+    if (backend().fused() == nullptr) GTEST_SKIP() << "skipped: no fused operators";
+  }
+
+  FusedOperators& fused() { return *backend().fused(); }
+  FusedReference& plain() { return plain_; }
+
+  // Weights of [out, in] as they come, in every form that has a way of its own.
+  static std::vector<LinearWeight> forms(int64_t in, int64_t out, uint64_t seed) {
+    return {packed({.in = in, .out = out, .bias = true, .seed = seed}, kGroups128),
+            packed({.in = in, .out = out, .seed = seed}, kGroups64),
+            packed({.in = in, .out = out, .seed = seed}, kGroups32),
+            packed({.in = in, .out = out, .bias = true, .seed = seed}, kEightBits),
+            dense_bf16({.in = in, .out = out, .seed = seed}),
+            dense_f32({.in = in, .out = out, .seed = seed})};
+  }
+
+ private:
+  FusedReference plain_{1};
+};
+INSTANTIATE_TEST_SUITE_P(Kernels, Fused, ::testing::ValuesIn(backends_here()), backend_name);
+
+TEST_P(Fused, NormLinears) {
+  constexpr int64_t kIn = 384;
+  const GuardedTensor norm(random_values(kIn, 200), {kIn});
+  const std::vector<LinearWeight> wide = forms(kIn, 80, 201);
+  const std::vector<LinearWeight> narrow = forms(kIn, 17, 202);
+  for (size_t form = 0; form < wide.size(); ++form) {
+    // The last one is of another form, once.
+    const LinearWeight& third = form == 0 ? narrow[4] : narrow[form];
+    const std::array plain_weights{&wide[form], &narrow[form], &third};
+    const LinearWeight ready[] = {backend().prepare(wide[form]), backend().prepare(narrow[form]),
+                                  backend().prepare(third)};
+    for (const int64_t tokens : kTokens) {
+      const GuardedTensor x(random_values(tokens * kIn, 203, 3), {tokens, kIn});
+      std::vector<GuardedTensor> outs;
+      std::vector<Tensor> found;
+      std::vector<Tensor> expected;
+      for (const int64_t out : {80, 17, 17}) {
+        outs.emplace_back(DType::f32, Shape{tokens, out});
+        found.push_back(*outs.back());
+        expected.push_back(Tensor::on_host(DType::f32, {tokens, out}));
+      }
+      fused().norm_linears(*x, *norm, kEps, std::array{&ready[0], &ready[1], &ready[2]}, found);
+      plain().norm_linears(*x, *norm, kEps, plain_weights, expected);
+      for (size_t i = 0; i < 3; ++i) {
+        ASSERT_TRUE(near(found[i], expected[i], linear_tolerance()))
+            << "form " << form << " tokens " << tokens << " output " << i;
+        ASSERT_TRUE(outs[i].guards_hold());
+      }
+    }
+  }
+}
+
+TEST_P(Fused, NormGated) {
+  constexpr int64_t kIn = 256;
+  constexpr int64_t kOut = 72;
+  const GuardedTensor norm(random_values(kIn, 210), {kIn});
+  const std::vector<LinearWeight> gates = forms(kIn, kOut, 211);
+  const std::vector<LinearWeight> ups = forms(kIn, kOut, 212);
+  for (size_t form = 0; form < gates.size(); ++form) {
+    const LinearWeight gate = backend().prepare(gates[form]);
+    const LinearWeight up = backend().prepare(ups[form]);
+    for (const int64_t tokens : kTokens) {
+      const GuardedTensor x(random_values(tokens * kIn, 213, 2), {tokens, kIn});
+      const GuardedTensor out(DType::f32, {tokens, kOut});
+      const Tensor expected = Tensor::on_host(DType::f32, {tokens, kOut});
+      fused().norm_gated(*x, *norm, kEps, gate, up, *out);
+      plain().norm_gated(*x, *norm, kEps, gates[form], ups[form], expected);
+      ASSERT_TRUE(near(*out, expected, kFastGatedTolerance))
+          << "form " << form << " tokens " << tokens;
+      ASSERT_TRUE(out.guards_hold());
+    }
+  }
+}
+
+// 64 outputs of 2048 columns are too few for a card: columns are split.
+TEST_P(Fused, LinearAdd) {
+  for (const auto& [in, out] : {std::pair<int64_t, int64_t>{384, 97}, {2048, 64}}) {
+    const std::vector<LinearWeight> weights = forms(in, out, 220);
+    for (size_t form = 0; form < weights.size(); ++form) {
+      const LinearWeight ready = backend().prepare(weights[form]);
+      for (const int64_t tokens : kTokens) {
+        const GuardedTensor x(random_values(tokens * in, 221), {tokens, in});
+        const std::vector<float> before = random_values(tokens * out, 222);
+        const GuardedTensor sum(before, {tokens, out});
+        const Tensor expected = Tensor::copy_of<float>(before, {tokens, out});
+        fused().linear_add(*x, ready, *sum);
+        plain().linear_add(*x, weights[form], expected);
+        ASSERT_TRUE(near(*sum, expected, linear_tolerance()))
+            << "form " << form << " tokens " << tokens << " in " << in;
+        ASSERT_TRUE(sum.guards_hold());
+      }
+    }
+  }
+}
+
+struct Batch {
+  std::vector<int64_t> before;  // keys in the cache of each sequence
+  std::vector<int64_t> counts;
+};
+
+KvLayer cache_of(Backend& backend, int64_t before, int64_t count, int64_t heads, int64_t d,
+                 uint64_t seed) {
+  const int64_t capacity = before + count + 3;
+  KvLayer kv = backend.make_kv(backend.allocate(backend.kv_bytes(heads, d, capacity)), heads, d,
+                               capacity);
+  const Shape shape{before, heads, d};
+  backend.append_kv(Tensor::copy_of<float>(random_values(shape.numel(), seed), shape),
+                    Tensor::copy_of<float>(random_values(shape.numel(), seed + 1), shape), kv);
+  return kv;
+}
+
+struct HeadSizes {
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t d;
+};
+
+// A step of decoding, a step of many, prompts, and both at once; whole and long caches.
+TEST_P(Fused, NormRotateAppendAndAttend) {
+  std::vector<Batch> batches{{{0}, {1}},   {{700}, {1}},       {{0}, {37}},
+                             {{90}, {40}}, {{5, 0, 64}, {1, 9, 2}}, {{3, 300, 1}, {1, 1, 1}}};
+  batches.push_back({std::vector<int64_t>(70, 9), std::vector<int64_t>(70, 1)});
+  for (const HeadSizes s : {HeadSizes{8, 2, 128}, HeadSizes{6, 2, 64}, HeadSizes{4, 4, 20}}) {
+    for (const Batch& batch : batches) {
+      int64_t tokens = 0;
+      std::vector<KvLayer> caches;
+      std::vector<KvLayer> plain_caches;
+      std::vector<KvSlice> slices;
+      std::vector<KvSlice> plain_slices;
+      caches.reserve(batch.counts.size());
+      plain_caches.reserve(batch.counts.size());
+      for (size_t i = 0; i < batch.counts.size(); ++i) {
+        const int64_t count = batch.counts[i];
+        const uint64_t seed = 230 + 2 * i;
+        caches.push_back(cache_of(backend(), batch.before[i], count, s.kv_heads, s.d, seed));
+        plain_caches.push_back(cache_of(plain(), batch.before[i], count, s.kv_heads, s.d, seed));
+        slices.push_back({.begin = tokens, .count = count, .kv = &caches[i]});
+        plain_slices.push_back({.begin = tokens, .count = count, .kv = &plain_caches[i]});
+        tokens += count;
+      }
+      const auto random = [](const Shape& shape, uint64_t seed) {
+        return Tensor::copy_of<float>(random_values(shape.numel(), seed), shape);
+      };
+      const HeadsArgs args{.query = random({tokens, s.heads, s.d}, 240),
+                           .key = random({tokens, s.kv_heads, s.d}, 241),
+                           .value = random({tokens, s.kv_heads, s.d}, 242),
+                           .query_norm = random({s.d}, 243),
+                           .key_norm = random({s.d}, 244),
+                           .eps = kEps,
+                           .cosine = random({tokens, s.d / 2}, 245),
+                           .sine = random({tokens, s.d / 2}, 246)};
+      HeadsArgs plain_args = args;
+      plain_args.query = copy_of(args.query);
+      plain_args.key = copy_of(args.key);
+      fused().norm_rotate_append(args, slices);
+      plain().norm_rotate_append(plain_args, plain_slices);
+      constexpr Tolerance kRotated{.abs = 2e-5f, .rel = 2e-5f};
+      ASSERT_TRUE(near(args.query, plain_args.query, kRotated));
+      ASSERT_TRUE(near(args.key, plain_args.key, kRotated));
+      for (size_t i = 0; i < slices.size(); ++i) {
+        ASSERT_EQ(caches[i].length, plain_caches[i].length);
+      }
+      const Shape shape{tokens, s.heads * s.d};
+      const GuardedTensor out(DType::f32, shape);
+      const Tensor expected = Tensor::on_host(DType::f32, shape);
+      const float scale = 1 / std::sqrt(static_cast<float>(s.d));
+      fused().attend(args.query, slices, scale, *out);
+      plain().attend(plain_args.query, plain_slices, scale, expected);
+      ASSERT_TRUE(near(*out, expected, attention_tolerance()))
+          << "d " << s.d << " sequences " << slices.size() << " before " << batch.before[0];
+      ASSERT_TRUE(out.guards_hold());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace squint::test
