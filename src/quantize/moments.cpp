@@ -8,7 +8,6 @@ namespace squint::quantize {
 namespace {
 
 constexpr int64_t kTile = 64;  // of a square that is mirrored
-constexpr int64_t kColumns = 1024;
 
 }  // namespace
 
@@ -59,9 +58,9 @@ void put_columns(const Tensor& columns, int64_t first, const Tensor& to) {
 
 void multiply_in_parts(Context& cx, const Tensor& x, const Tensor& m,
                        const std::function<void(int64_t first, const Tensor& columns)>& take) {
-  for (int64_t first = 0; first < m.dim(0); first += kColumns) {
+  for (int64_t first = 0; first < m.dim(0); first += kMomentColumns) {
     const Arena::Scope scope(cx.scratch);
-    const int64_t count = std::min(kColumns, m.dim(0) - first);
+    const int64_t count = std::min(kMomentColumns, m.dim(0) - first);
     LinearWeight part{.out_features = count, .in_features = m.dim(1)};
     part.weight = m.rows(first, count);
     const Tensor columns = cx.scratch.tensor({x.dim(0), count});

@@ -17,7 +17,9 @@ bool take_mean(const Tensor& moment, double weight, ThreadPool& threads);
 bool divide_columns(const Tensor& matrix, double weight, std::span<const float> factors,
                     ThreadPool& threads);
 
-// x · Mᵀ for x [rows, n] and M [n, n], both on the device, some columns at a time: a backend that
+constexpr int64_t kMomentColumns = 1024;
+
+// x · Mᵀ for x [rows, n] and M [n, n], both on the device, kMomentColumns at a time: a backend that
 // lays weights out anew need not hold M twice. `take` is handed the first column, and [rows, count]
 // on the device, which it may not keep.
 void multiply_in_parts(Context& cx, const Tensor& x, const Tensor& m,

@@ -14,7 +14,12 @@ namespace {
 constexpr int64_t kRows[] = {1, 2, 3, 13, 14, 15, 33, 257};
 constexpr int64_t kSizes[] = {1, 8, 16, 17, 31, 33, 64, 65, 130};
 
-class Sums : public OnEveryBackend {};
+class Sums : public OnEveryBackend {
+ protected:
+  static Tolerance moment_tolerance() {
+    return is_fast() ? kFastMomentTolerance : kSecondMomentTolerance;
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Kernels, Sums, ::testing::ValuesIn(backends_here()), backend_name);
 
 // What lies below the diagonal is nobody's.
@@ -35,7 +40,22 @@ TEST_P(Sums, SecondMomentAddsToWhatIsThere) {
       backend().add_second_moment(*x, *sum);
       zero_below_the_diagonal(expected);
       zero_below_the_diagonal(*sum);
-      ASSERT_TRUE(near(*sum, expected, kSecondMomentTolerance)) << rows << " rows of " << n;
+      ASSERT_TRUE(near(*sum, expected, moment_tolerance())) << rows << " rows of " << n;
+      ASSERT_TRUE(sum.guards_hold()) << rows << " rows of " << n;
+    }
+  }
+}
+
+TEST_P(Sums, CrossMomentAddsToWhatIsThere) {
+  for (const int64_t rows : {1, 14, 257}) {
+    for (const int64_t n : kSizes) {
+      const GuardedTensor x(random_values(rows * n, 56), {rows, n});
+      const GuardedTensor y(random_values(rows * n, 57), {rows, n});
+      const GuardedTensor sum(random_values(n * n, 58), {n, n});
+      const Tensor expected = copy_of(*sum);
+      reference().add_cross_moment(*x, *y, expected);
+      backend().add_cross_moment(*x, *y, *sum);
+      ASSERT_TRUE(near(*sum, expected, moment_tolerance())) << rows << " rows of " << n;
       ASSERT_TRUE(sum.guards_hold()) << rows << " rows of " << n;
     }
   }

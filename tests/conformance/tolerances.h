@@ -63,6 +63,9 @@ inline constexpr Tolerance kCudaGeluErfTolerance{.abs = 1e-6f, .rel = 1e-6f};
 // Fused against unfused sums over at most 257 rows, added to values of order one.
 inline constexpr Tolerance kSecondMomentTolerance{.abs = 4e-5f, .rel = 1e-6f};
 
+// TF32: factors rounded to 2^-12 of themselves.
+inline constexpr Tolerance kFastMomentTolerance{.abs = 4e-3f, .rel = 0, .largest = 4e-4f};
+
 // The reference adds in the same order.
 inline constexpr Tolerance kAbsSumTolerance{.abs = 0, .rel = 0};
 

@@ -393,25 +393,6 @@ QuantizeArgs quantize_args(const Tensor& weight, const QuantizationScheme& schem
           .row_end = 0};
 }
 
-// |e|^2.4 rounded to bf16 for every non-negative bf16 e.
-std::vector<float> mse_errors() {
-  std::vector<float> table(1 << 15);
-  for (uint32_t bits = 0; bits < table.size(); ++bits) {
-    table[bits] = round_to_bf16(std::pow(std::bit_cast<float>(bits << 16), kMseNorm));
-  }
-  return table;
-}
-
-// Steps that run before kMsePatience in a row improve no group of the matrix.
-int steps_before_patience_ends(uint32_t improved) {
-  int stale = 0;
-  for (int step = 0; step < kMseSteps; ++step) {
-    stale = ((improved >> step) & 1) != 0 ? 0 : stale + 1;
-    if (stale == kMsePatience) return step + 1;
-  }
-  return kMseSteps;
-}
-
 }  // namespace
 
 void CpuBackend::quantize_weight(const Tensor& weight, const QuantizationScheme& scheme,

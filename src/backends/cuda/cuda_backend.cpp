@@ -34,6 +34,7 @@ CudaBackend::CudaBackend(int index, BackendPtr host) : index_(index), host_(std:
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index_), "asking for the card's properties");
   kernels_ = fmt::format("sm_{}{}", properties.major, properties.minor);
+  keep_ordered_memory(index_);
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   workspace_ = allocate_on(index_, kWorkspaceBytes);
 }

@@ -36,7 +36,7 @@ class DeviceWeight final : public PreparedWeight {
   DeviceWeight() = default;
   // Rows of `row_bytes` on the host, padded with zeros on the card.
   void take_rows(const std::byte* rows, int64_t row_bytes, int device, cudaStream_t stream);
-  void share_rows(const Tensor& source);
+  bool share_rows(const Tensor& source);
   void take_groups(const PackedLinear& packed, int device, cudaStream_t stream);
 
   void tile(int device, cudaStream_t stream);

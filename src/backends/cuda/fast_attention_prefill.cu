@@ -4,7 +4,8 @@
 //
 //     m' = max(m, max_j s_j)   out = out e^(m - m') + Σ_j e^(s_j - m') v_j   l likewise
 //
-// Exponentials are taken to base 2. Scores of two neighbouring tiles are, as they lie in registers, the left factor of the product with the values.
+// Exponentials are taken to base 2. Scores of two neighbouring tiles are, as they lie in registers,
+// the left factor of the product with the values.
 #include "backends/cuda/fast_kernels.h"
 #include "backends/cuda/mma.cuh"
 
@@ -80,9 +81,9 @@ __device__ __forceinline__ void multiply_values(const float (&s)[kKeyTiles][4],
   const uint16_t* own = values + (lane / 8 % 2 * 8 + lane % 8) * (kDim + 8) + lane / 16 * 8;
 #pragma unroll
   for (int k = 0; k < kKeyTiles / 2; ++k) {
-    const uint32_t p[4] = {
-        bf16_pair(s[2 * k][0], s[2 * k][1]), bf16_pair(s[2 * k][2], s[2 * k][3]),
-        bf16_pair(s[2 * k + 1][0], s[2 * k + 1][1]), bf16_pair(s[2 * k + 1][2], s[2 * k + 1][3])};
+    const uint32_t p[4] = {bf16_pair(s[2 * k][0], s[2 * k][1]), bf16_pair(s[2 * k][2], s[2 * k][3]),
+                           bf16_pair(s[2 * k + 1][0], s[2 * k + 1][1]),
+                           bf16_pair(s[2 * k + 1][2], s[2 * k + 1][3])};
 #pragma unroll
     for (int pair = 0; pair < kDim / 16; ++pair) {
       uint32_t b[4];
@@ -216,9 +217,13 @@ void attend_prefill(const FastAttention& a, int warps, cudaStream_t stream) {
   if (a.head_dim <= 32) return launch<32, 4>(a, stream);
   if (a.head_dim <= 64) return launch<64, 8>(a, stream);
   if (a.head_dim <= 80) {
-    return warps == 4 ? launch<80, 4>(a, stream) : warps == 12 ? launch<80, 12>(a, stream) : launch<80, 8>(a, stream);
+    return warps == 4    ? launch<80, 4>(a, stream)
+           : warps == 12 ? launch<80, 12>(a, stream)
+                         : launch<80, 8>(a, stream);
   }
-  warps == 4 ? launch<kMaxHeadDim, 4>(a, stream) : warps == 12 ? launch<kMaxHeadDim, 12>(a, stream) : launch<kMaxHeadDim, 8>(a, stream);
+  warps == 4    ? launch<kMaxHeadDim, 4>(a, stream)
+  : warps == 12 ? launch<kMaxHeadDim, 12>(a, stream)
+                : launch<kMaxHeadDim, 8>(a, stream);
 }
 
 }  // namespace squint::cuda

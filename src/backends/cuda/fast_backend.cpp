@@ -55,15 +55,13 @@ void* GrowingMemory::at_least(int64_t bytes) {
 }
 
 FastBackend::FastBackend(int index, BackendPtr host)
-    : CudaBackend(index, std::move(host)),
-      rounded_(index),
-      unpacked_(index),
-      temporary_(nullptr) {
+    : CudaBackend(index, std::move(host)), rounded_(index), unpacked_(index), temporary_(nullptr) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "asking for the card's properties");
   card_ = {.multiprocessors = properties.multiProcessorCount,
            .shared_per_block = static_cast<int>(properties.sharedMemPerBlockOptin),
            .shared_per_multiprocessor = static_cast<int>(properties.sharedMemPerMultiprocessor)};
+  allow_tf32();
   cublas_ = CublasLibrary::open(index);
   set_kernels(fmt::format("{} fast, {}", kernels(),
                           cublas_ ? "cuBLAS " + cublas_->version() : "without cuBLAS"));
@@ -229,7 +227,8 @@ void FastBackend::linear(const Tensor& x, const LinearWeight& weight, const Tens
     case Product::matrix:
       return matrices({.x = x, .norm = {}}, weights, outs, false);
     case Product::exact:
-      return CudaBackend::linear(x, weight, out);
+      if (!multiply_float32(x, weight, out)) CudaBackend::linear(x, weight, out);
+      return;
   }
 }
 

@@ -23,8 +23,8 @@ constexpr uint32_t kBf16Of128 = 0x4300;  // whose lowest bits count ones
 struct Launch {
   FewRowsArgs a;
   FewRowsPlan plan;
-  int tiles;                       // of all outputs
-  int first_tile[kMostOutputs];    // of each
+  int tiles;                     // of all outputs
+  int first_tile[kMostOutputs];  // of each
   int pieces;
   bool aligned;  // rows of x begin at sixteen bytes
 };
@@ -163,7 +163,10 @@ __device__ __forceinline__ float4 four_of_x(const float* row, int column, int n,
 // The threads of a block, divided among the rows of x.
 struct RowShare {
   __device__ explicit RowShare(int rows)
-      : share(rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : 8),
+      : share(rows == 1   ? 1
+              : rows == 2 ? 2
+              : rows <= 4 ? 4
+                          : 8),
         threads(kThreads / share),
         row(static_cast<int>(threadIdx.x) / threads),
         at(static_cast<int>(threadIdx.x) % threads) {}
@@ -407,8 +410,13 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows(const __grid_constant__ 
 
 template <class Format, int kStreams>
 void launch(Launch& l, const CardLimits& card, cudaStream_t stream) {
-  const FewRowsShape shape{l.a.rows, l.tiles,           l.pieces, kStreams, Format::kPieceBytes,
-                           Format::kPadding, kSplitFloats / (16 * l.a.rows)};
+  const FewRowsShape shape{l.a.rows,
+                           l.tiles,
+                           l.pieces,
+                           kStreams,
+                           Format::kPieceBytes,
+                           Format::kPadding,
+                           kSplitFloats / (16 * l.a.rows)};
   l.plan = plan_few_rows(shape, card);
   const int all = l.a.rows;
   const FewRowsArgs whole = l.a;
@@ -421,10 +429,10 @@ void launch(Launch& l, const CardLimits& card, cudaStream_t stream) {
     for (int i = 0; i < whole.count; ++i) {
       l.a.outputs[i].out = whole.outputs[i].out + first * whole.outputs[i].weight.rows.out;
     }
-    launch_overlapped(few_rows<Format, kStreams>, l,
-                      dim3(static_cast<unsigned>(l.plan.blocks),
-                           static_cast<unsigned>(l.plan.splits)),
-                      kThreads, static_cast<size_t>(l.plan.shared_bytes), stream);
+    launch_overlapped(
+        few_rows<Format, kStreams>, l,
+        dim3(static_cast<unsigned>(l.plan.blocks), static_cast<unsigned>(l.plan.splits)), kThreads,
+        static_cast<size_t>(l.plan.shared_bytes), stream);
   }
 }
 

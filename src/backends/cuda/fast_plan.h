@@ -100,8 +100,7 @@ inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
       const int stages = std::min((room - x - sums) / (kFewRowsWarps * s.piece_bytes), wanted);
       if (stages < std::max(2, wanted / 2)) continue;
       const int blocks = std::min(s.tiles, std::max(1, share * card.multiprocessors / splits));
-      return {s.rows, splits, blocks, stages, x,
-              x + sums + stages * kFewRowsWarps * s.piece_bytes};
+      return {s.rows, splits, blocks, stages, x, x + sums + stages * kFewRowsWarps * s.piece_bytes};
     }
     if (held && splits < std::min(kMostCuts, s.pieces)) {
       ++splits;

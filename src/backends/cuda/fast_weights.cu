@@ -39,8 +39,8 @@ __global__ void tile_kernel(DeviceMatrix from, int64_t pieces, int64_t count, ui
     const uint32_t h = (s < 2 ? high.x : high.y) >> (s % 2 * 16);
     const auto nibble = [](uint32_t bits, int at) { return bits >> (4 * at) & 0xf; };
     uint32_t word = 0;
-    for (int pair = 0; pair < 2; ++pair) {    // which half of the bf16 pairs
-      for (int two = 0; two < 2; ++two) {     // columns 0, 1 or 2, 3
+    for (int pair = 0; pair < 2; ++pair) {  // which half of the bf16 pairs
+      for (int two = 0; two < 2; ++two) {   // columns 0, 1 or 2, 3
         const int shift = 16 * pair + 8 * two;
         word |= nibble(g, 2 * two + pair) << shift | nibble(h, 2 * two + pair) << (shift + 4);
       }

@@ -69,7 +69,9 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool insi
                : "memory");
 }
 
-__device__ __forceinline__ void close_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+__device__ __forceinline__ void close_copies() {
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+}
 
 // Until at most kOpen of the groups that were closed are on their way.
 template <int kOpen>
