@@ -145,6 +145,11 @@ class Backend {
   // f32 [in] or empty for ones; min/max ranges (spec awq-w4a16.md §1.6).
   virtual void quantization_error(const Tensor& weight, const Tensor& smooth,
                                   const QuantizationScheme& scheme, const Tensor& out) = 0;
+  // out [out, in] = ŵ / columns ∘ rows - weight, f32: how far what q stands for is from the bf16
+  // `weight` before its columns were multiplied and its rows divided by these factors (f32, each
+  // may be empty for ones).
+  virtual void restored_error(const QuantizedWeight& q, const Tensor& columns, const Tensor& rows,
+                              const Tensor& weight, const Tensor& out) = 0;
   // Integers and scales of weight (f32 [out, in], on the host) that keep the error of the outputs
   // small: each group's range by the error weighted with `importance`; where the Hessian H is
   // known, each column takes over what the errors before it can be made up with, and then scales

@@ -240,6 +240,17 @@ void quantization_error(Context& cx, const Tensor& weight, const Tensor& smooth,
   cx.backend.quantization_error(weight, smooth, scheme, out);
 }
 
+void restored_error(Context& cx, const QuantizedWeight& q, const Tensor& columns,
+                    const Tensor& rows, const Tensor& weight, const Tensor& out) {
+  SQUINT_CHECK(weight.dtype() == DType::bf16 && weight.shape().rank() == 2);
+  SQUINT_CHECK(q.codes.shape() == weight.shape() && is_f32(out) && out.shape() == weight.shape());
+  SQUINT_CHECK(q.scales.dim(0) == weight.dim(0) && weight.dim(1) % q.scales.dim(1) == 0);
+  SQUINT_CHECK(q.zero_points.shape() == q.scales.shape());
+  SQUINT_CHECK(columns.empty() || (is_f32(columns) && columns.numel() == weight.dim(1)));
+  SQUINT_CHECK(rows.empty() || (is_f32(rows) && rows.numel() == weight.dim(0)));
+  cx.backend.restored_error(q, columns, rows, weight, out);
+}
+
 void round_adaptively(Context& cx, const Tensor& weight, const AdaptiveRounding& how,
                       const QuantizationScheme& scheme, const QuantizedWeight& out) {
   SQUINT_CHECK(is_f32(weight));

@@ -75,6 +75,8 @@ void quantize_weight(Context& cx, const Tensor& weight, const QuantizationScheme
                      Observer observer, const QuantizedWeight& out);
 void quantization_error(Context& cx, const Tensor& weight, const Tensor& smooth,
                         const QuantizationScheme& scheme, const Tensor& out);
+void restored_error(Context& cx, const QuantizedWeight& q, const Tensor& columns,
+                    const Tensor& rows, const Tensor& weight, const Tensor& out);
 // weight f32 [out, in]; how.hessian and how.feedback both or neither.
 void round_adaptively(Context& cx, const Tensor& weight, const AdaptiveRounding& how,
                       const QuantizationScheme& scheme, const QuantizedWeight& out);

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "core/packed_int.h"
 #include "io/compressed_tensors.h"
+#include "ops/copies.h"
 #include "quantize/clip.h"
 #include "quantize/gptq.h"
 #include "quantize/smoothed_block.h"
@@ -51,17 +52,10 @@ Tensor remaining_error(Context& cx, const Value& value, const Tensor& stored,
   return error;
 }
 
-Tensor remaining_error(Context& cx, const QuantizedWeight& q, const QuantizationScheme& scheme,
-                       const Tensor& stored, const SmoothedBlock& block, LinearRole role) {
-  const auto columns = static_cast<size_t>(scheme.group_columns(stored.dim(1)));
-  const std::span<const int8_t> codes = q.codes.span<int8_t>();
-  const std::span<const int8_t> zeros = q.zero_points.span<int8_t>();
-  const std::span<const bf16> scales = q.scales.span<bf16>();
-  const auto value = [&](size_t i) {
-    const size_t group = i / columns;
-    return static_cast<float>(codes[i] - zeros[group]) * to_float(scales[group]);
-  };
-  return remaining_error(cx, value, stored, block, role);
+// On the host; empty where there are no factors.
+Tensor factors(const std::vector<float>& values) {
+  if (values.empty()) return {};
+  return Tensor::copy_of<float>(values, {static_cast<int64_t>(values.size())});
 }
 
 // ‖error‖² of the layer's outputs, or of its weights where there are no statistics.
@@ -135,6 +129,32 @@ class BlockQuantizer {
 
   const QuantizationScheme& scheme(LinearRole role) const { return plan_.schemes[role].value(); }
 
+  ThreadPool& threads() { return cx_.backend.host_threads(); }
+
+  // The stored weight, where the backend computes.
+  const Tensor& there(LinearRole role) {
+    Tensor& weight = there_[static_cast<size_t>(role)];
+    if (weight.empty()) weight = on_device(cx_, dense(stored_[role]));
+    return weight;
+  }
+
+  // Squared error of the outputs of a layer that `q` stands for.
+  double restored_loss(LinearRole role, const QuantizedWeight& q, const SmoothedBlock& block) {
+    const Arena::Scope scope(cx_.scratch);
+    const Tensor error = cx_.scratch.tensor(there(role).shape());
+    ops::restored_error(cx_, q, factors(block.columns(role)), factors(block.rows(role)),
+                        there(role), error);
+    return squared_error(cx_, error, statistics(role));
+  }
+
+  // Of the outputs themselves: what is lost where every weight becomes 0.
+  double whole_outputs(LinearRole role, const QuantizedWeight& q) {
+    QuantizedWeight nothing = q;
+    nothing.scales = Tensor::on_host(DType::bf16, q.scales.shape());
+    std::ranges::fill(nothing.scales.span<bf16>(), to_bf16(0.0f));
+    return restored_loss(role, nothing, SmoothedBlock(stored_));
+  }
+
   QuantizedWeight empty(LinearRole role) const {
     const Tensor& weight = dense(stored_[role]);
     return QuantizedWeight::on_host(weight.dim(0), weight.dim(1), scheme(role));
@@ -144,12 +164,12 @@ class BlockQuantizer {
     QuantizedWeight q = empty(role);
     if (plan_.clipped_ranges) {
       plan_.on_candidate();
-      round_clipped(cx_, block.linear(role), *statistics(role), block.columns(role), scheme(role),
-                    q);
+      round_clipped(cx_, block.linear(role, threads()), *statistics(role), block.columns(role),
+                    scheme(role), q);
       return q;
     }
     if (!plan_.weighted_ranges) {
-      ops::quantize_weight(cx_, block.rounded(role), scheme(role), plan_.observer, q);
+      ops::quantize_weight(cx_, block.rounded(role, threads()), scheme(role), plan_.observer, q);
       return q;
     }
     AdaptiveRounding how;
@@ -159,7 +179,7 @@ class BlockQuantizer {
     for (size_t i = 0; i < columns.size(); ++i) {
       how.importance.span<float>()[i] /= columns[i] * columns[i];
     }
-    ops::round_adaptively(cx_, block.linear(role), how, scheme(role), q);
+    ops::round_adaptively(cx_, block.linear(role, threads()), how, scheme(role), q);
     return q;
   }
 
@@ -183,8 +203,7 @@ class BlockQuantizer {
           return std::numeric_limits<double>::infinity();
         }
       }
-      const Tensor error = remaining_error(cx_, q, scheme(role), dense(stored_[role]), block, role);
-      total += statistics(role)->output_error(cx_, error);
+      total += restored_loss(role, q, block);
     }
     return total;
   }
@@ -262,7 +281,7 @@ class BlockQuantizer {
       const std::vector<LinearRole>& roles, PairStatistics pair) {
     const FeedbackPlan& feedback = *plan_.feedback;
     std::vector<Tensor> targets;
-    for (const LinearRole role : roles) targets.push_back(smoothed_.linear(role));
+    for (const LinearRole role : roles) targets.push_back(smoothed_.linear(role, threads()));
     if (feedback.propagation > 0) {
       const std::vector<Tensor> weights = std::move(targets);
       targets = pair.times_cross(cx_, weights);
@@ -284,7 +303,7 @@ class BlockQuantizer {
 
   // Of a layer that stays in BF16: nothing, unless smoothing rescales its rows.
   Tensor bf16_error(LinearRole role, const SmoothedBlock& block) {
-    const Tensor weight = block.rounded(role);
+    const Tensor weight = block.rounded(role, threads());
     const std::span<const bf16> values = weight.span<bf16>();
     const auto value = [&](size_t i) { return to_float(values[i]); };
     return remaining_error(cx_, value, dense(stored_[role]), block, role);
@@ -292,7 +311,7 @@ class BlockQuantizer {
 
   Tensor keep(LinearRole role) {
     const std::string module = qwen3_vl::module_name(layer_, role);
-    const Tensor weight = smoothed_.rounded(role);
+    const Tensor weight = smoothed_.rounded(role, threads());
     out_.tensors.push_back({module + ".weight", weight});
     const double whole = squared_error(cx_, to_f32(dense(stored_[role])), statistics(role));
     const double lost = squared_error(cx_, bf16_error(role, smoothed_), statistics(role));
@@ -300,26 +319,25 @@ class BlockQuantizer {
     return weight;
   }
 
-  Tensor plain_error(const Tensor& stored, QuantizationScheme scheme) {
-    scheme.signed_scales = false;  // as others round
-    const Tensor error = Tensor::on_host(DType::f32, stored.shape());
-    ops::quantization_error(cx_, stored, {}, scheme, error);
-    return error;
+  double plain_loss(LinearRole role) {
+    QuantizationScheme others = scheme(role);
+    others.signed_scales = false;  // as others round
+    const Arena::Scope scope(cx_.scratch);
+    const Tensor error = cx_.scratch.tensor(there(role).shape());
+    ops::quantization_error(cx_, there(role), {}, others, error);
+    return squared_error(cx_, error, statistics(role));
   }
 
   void finish(LinearRole role, const QuantizedWeight& q) {
     const std::string module = qwen3_vl::module_name(layer_, role);
     io::append_packed_linear(out_.tensors, module, pack_linear(q, scheme(role)));
     count_scales(q.scales, out_.scales);
-    const Tensor& stored = dense(stored_[role]);
-    // One after the other: of a large layer each takes as much memory as two layers stored.
-    const auto measured = [&](const Tensor& error) {
-      plan_.on_candidate();
-      return squared_error(cx_, error, statistics(role));
-    };
-    const double whole = measured(to_f32(stored));
-    const double plain = measured(plain_error(stored, scheme(role)));
-    const double lost = measured(remaining_error(cx_, q, scheme(role), stored, smoothed_, role));
+    plan_.on_candidate();
+    const double whole = whole_outputs(role, q);
+    plan_.on_candidate();
+    const double plain = plain_loss(role);
+    plan_.on_candidate();
+    const double lost = restored_loss(role, q, smoothed_);
     out_.linears.push_back({.module = module,
                             .error = relative_error(lost, whole),
                             .plain_error = relative_error(plain, whole),
@@ -333,6 +351,7 @@ class BlockQuantizer {
   const BlockPlan& plan_;
   const BlockObserver* observer_;
   SmoothedBlock smoothed_;
+  std::array<Tensor, qwen3_vl::kLinearRoles> there_;
   QuantizedBlock out_;
 };
 

@@ -93,9 +93,9 @@ int64_t block_bytes(const PlanInputs& in, const Sizes& sizes, const Packed& pack
   if (in.size.rows == 0) return matrix + packed.largest_layer;
   // Its error, and a part of that times the second moment; with feedback what is to be rounded,
   // before and after errors were made up for.
-  const int64_t products = ((has_feedback(in.options) ? 2 : 1) * sizes.largest +
-                            kMomentColumns * 2 * sizes.widest) *
-                           kFloat;
+  const int64_t products =
+      ((has_feedback(in.options) ? 2 : 1) * sizes.largest + kMomentColumns * 2 * sizes.widest) *
+      kFloat;
   return sizes.weights * 2 + matrix + products + chunk_bytes(in, sizes) + packed.largest_layer;
 }
 

@@ -46,24 +46,41 @@ void SmoothedBlock::apply(const SmoothGroup& group, std::vector<float> scale) {
   for (const LinearRole sink : group.sinks) columns_[static_cast<size_t>(sink)] = scale;
 }
 
-Tensor SmoothedBlock::linear(LinearRole role) const {
-  Tensor out = to_f32(dense((*stored_)[role]));
-  const auto in = static_cast<size_t>(out.dim(1));
-  const auto rows = static_cast<size_t>(out.dim(0));
-  const std::vector<float>& column_factors = columns(role);
-  const std::vector<float>& row_factors = this->rows(role);
-  for (size_t r = 0; r < rows; ++r) {
-    const std::span<float> row = out.span<float>().subspan(r * in, in);
-    for (size_t c = 0; c < column_factors.size(); ++c) row[c] *= column_factors[c];
-    if (row_factors.empty()) continue;
-    for (float& w : row) w /= row_factors[r];
-  }
+namespace {
+
+// Columns multiplied, then rows divided by these factors; either may be empty.
+template <class T, class Round>
+Tensor scaled(const Tensor& stored, const std::vector<float>& columns,
+              const std::vector<float>& rows, ThreadPool& threads, const Round& round) {
+  const auto in = static_cast<size_t>(stored.dim(1));
+  Tensor out = Tensor::on_host(internal::dtype_of<T>(), stored.shape());
+  const std::span<const bf16> from = stored.span<const bf16>();
+  const std::span<T> to = out.span<T>();
+  threads.parallel_for(stored.dim(0), 16, [&](int64_t begin, int64_t end, int) {
+    for (auto r = static_cast<size_t>(begin); r < static_cast<size_t>(end); ++r) {
+      for (size_t c = 0; c < in; ++c) {
+        float w = to_float(from[r * in + c]);
+        if (!columns.empty()) w *= columns[c];
+        if (!rows.empty()) w /= rows[r];
+        to[r * in + c] = round(w);
+      }
+    }
+  });
   return out;
 }
 
-Tensor SmoothedBlock::rounded(LinearRole role) const {
-  const bool unchanged = columns(role).empty() && rows(role).empty();
-  return unchanged ? dense((*stored_)[role]) : round_to_bf16(linear(role));
+}  // namespace
+
+Tensor SmoothedBlock::linear(LinearRole role, ThreadPool& threads) const {
+  return scaled<float>(dense((*stored_)[role]), columns(role), rows(role), threads,
+                       [](float w) { return w; });
+}
+
+Tensor SmoothedBlock::rounded(LinearRole role, ThreadPool& threads) const {
+  const Tensor& stored = dense((*stored_)[role]);
+  if (columns(role).empty() && rows(role).empty()) return stored;
+  return scaled<bf16>(stored, columns(role), rows(role), threads,
+                      [](float w) { return to_bf16(w); });
 }
 
 namespace {

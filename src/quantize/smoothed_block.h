@@ -21,8 +21,9 @@ class SmoothedBlock {
   // Keeps a reference to the weights, which are bf16.
   explicit SmoothedBlock(const qwen3_vl::DecoderBlockWeights& stored);
 
-  Tensor linear(qwen3_vl::LinearRole role) const;   // f32
-  Tensor rounded(qwen3_vl::LinearRole role) const;  // bf16; the stored one where nothing changed
+  Tensor linear(qwen3_vl::LinearRole role, ThreadPool& threads) const;  // f32
+  // bf16; the stored one where nothing changed
+  Tensor rounded(qwen3_vl::LinearRole role, ThreadPool& threads) const;
   const Tensor& norm(qwen3_vl::NormRole role) const { return norms_[static_cast<size_t>(role)]; }
   // Factors by which the columns of a linear layer have been multiplied; empty for none.
   const std::vector<float>& columns(qwen3_vl::LinearRole role) const {

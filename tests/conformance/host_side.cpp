@@ -228,6 +228,14 @@ void HostSide::quantization_error(const Tensor& weight, const Tensor& smooth,
 }
 
 // Its operands are on the host by its contract.
+void HostSide::restored_error(const QuantizedWeight& q, const Tensor& columns, const Tensor& rows,
+                              const Tensor& weight, const Tensor& out) {
+  Passage passage(*device_);
+  device_->restored_error(there(passage, q), passage.there(columns), passage.there(rows),
+                          passage.there(weight), passage.there(out));
+  passage.back();
+}
+
 void HostSide::round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                                 const QuantizationScheme& scheme, const QuantizedWeight& out) {
   device_->round_adaptively(weight, how, scheme, out);
@@ -247,8 +255,8 @@ void HostSide::norm_linears(const Tensor& x, const Tensor& norm, float eps,
   passage.back();
 }
 
-void HostSide::norm_gated(const Tensor& x, const Tensor& norm, float eps,
-                          const LinearWeight& gate, const LinearWeight& up, const Tensor& out) {
+void HostSide::norm_gated(const Tensor& x, const Tensor& norm, float eps, const LinearWeight& gate,
+                          const LinearWeight& up, const Tensor& out) {
   Passage passage(*device_);
   device_->fused()->norm_gated(passage.there(x), passage.there(norm), eps,
                                test::there(passage, gate), test::there(passage, up),

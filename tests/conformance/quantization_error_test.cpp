@@ -2,8 +2,10 @@
 // of it, and a choice must not depend on the machine.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "conformance/guarded_tensor.h"
 #include "conformance/on_every_backend.h"
@@ -81,6 +83,25 @@ TEST_P(QuantizationError, FactorsOfOneChangeNothing) {
     backend().quantization_error(weight, *ones, scheme, *with);
     backend().quantization_error(weight, {}, scheme, *without);
     EXPECT_TRUE(same_bits(*with, *without)) << describe(scheme);
+  }
+}
+
+TEST_P(QuantizationError, OfWhatIntegersStandFor) {
+  for (const auto& [rows, cols, group_size] : {std::array<int64_t, 3>{3, 64, 32}, {17, 96, 0}}) {
+    const QuantizationScheme scheme{.bits = 4, .group_size = group_size, .symmetric = false};
+    const Tensor weight = Tensor::copy_of<bf16>(random_bf16(rows * cols, 83), {rows, cols});
+    const QuantizedWeight q = QuantizedWeight::on_host(rows, cols, scheme);
+    reference().quantize_weight(weight, scheme, Observer::minmax, q);
+    const Tensor columns = Tensor::copy_of<float>(random_values(cols, 84), {cols});
+    const Tensor factors = Tensor::copy_of<float>(random_values(rows, 85), {rows});
+    for (const auto& [c, r] : {std::pair<Tensor, Tensor>{}, {columns, {}}, {columns, factors}}) {
+      const GuardedTensor expected(DType::f32, {rows, cols});
+      const GuardedTensor found(DType::f32, {rows, cols});
+      reference().restored_error(q, c, r, weight, *expected);
+      backend().restored_error(q, c, r, weight, *found);
+      EXPECT_TRUE(near(*found, *expected, kRestoredTolerance)) << rows << " by " << cols;
+      EXPECT_TRUE(found.guards_hold());
+    }
   }
 }
 

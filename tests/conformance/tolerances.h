@@ -72,6 +72,9 @@ inline constexpr Tolerance kAbsSumTolerance{.abs = 0, .rel = 0};
 // Sixteen lanes against one, rows of at most 1000 values of order one; totals in double.
 inline constexpr Tolerance kDotTolerance{.abs = 1e-3f, .rel = 1e-6f};
 
+// A division, two products and a difference, of which a compiler may fuse two.
+inline constexpr Tolerance kRestoredTolerance{.abs = 1e-6f, .rel = 1e-6f};
+
 // Backward stable in float32: relative to the square root of the two diagonals.
 inline constexpr Tolerance kCholeskyTolerance{.abs = 0, .rel = 4e-6f};
 // That, times how near to singular the test's matrices are.

@@ -363,7 +363,8 @@ double CpuBackend::dot(const Tensor& a, const Tensor& b, int64_t first) {
   std::vector<float> rows(static_cast<size_t>(a.dim(0)));
   pool_.parallel_for(a.dim(0), row_grain(n), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      rows[static_cast<size_t>(row)] = kernels_.dot(floats(a) + row * a.dim(1) + first, floats(b) + row * n, n);
+      rows[static_cast<size_t>(row)] =
+          kernels_.dot(floats(a) + row * a.dim(1) + first, floats(b) + row * n, n);
     }
   });
   double total = 0;
@@ -435,6 +436,34 @@ void CpuBackend::quantization_error(const Tensor& weight, const Tensor& smooth,
     part.row_begin = begin;
     part.row_end = end;
     kernels_.quantization_error(part);
+  });
+}
+
+void CpuBackend::restored_error(const QuantizedWeight& q, const Tensor& columns, const Tensor& rows,
+                                const Tensor& weight, const Tensor& out) {
+  const int64_t in = weight.dim(1);
+  const int64_t groups = q.scales.dim(1);
+  const int64_t group_columns = in / groups;
+  const float* column_factors = columns.empty() ? nullptr : floats(columns);
+  const auto group_of_row = [&](int64_t row, int64_t group, float row_factor) {
+    const auto at = static_cast<size_t>(row * groups + group);
+    const int zero = q.zero_points.span<int8_t>()[at];
+    const float scale = to_float(q.scales.span<bf16>()[at]);
+    const int64_t first = row * in + group * group_columns;
+    const int8_t* codes = q.codes.span<int8_t>().data() + first;
+    const bf16* stored = weight.span<const bf16>().data() + first;
+    float* error = mutable_floats(out) + first;
+    for (int64_t i = 0; i < group_columns; ++i) {
+      float w = static_cast<float>(codes[i] - zero) * scale;
+      if (column_factors != nullptr) w /= column_factors[group * group_columns + i];
+      error[i] = w * row_factor - to_float(stored[i]);
+    }
+  };
+  pool_.parallel_for(weight.dim(0), row_grain(in), [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float factor = rows.empty() ? 1 : floats(rows)[row];
+      for (int64_t group = 0; group < groups; ++group) group_of_row(row, group, factor);
+    }
   });
 }
 

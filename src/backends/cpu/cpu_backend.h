@@ -53,6 +53,8 @@ class CpuBackend final : public Backend {
                        const QuantizedWeight& out) override;
   void quantization_error(const Tensor& weight, const Tensor& smooth,
                           const QuantizationScheme& scheme, const Tensor& out) override;
+  void restored_error(const QuantizedWeight& q, const Tensor& columns, const Tensor& rows,
+                      const Tensor& weight, const Tensor& out) override;
   void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                         const QuantizationScheme& scheme, const QuantizedWeight& out) override;
 

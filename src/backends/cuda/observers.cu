@@ -129,6 +129,17 @@ __global__ void error_kernel(GroupRoundingArgs args, const float* smooth, float*
   }
 }
 
+__global__ void restored_kernel(RestoredArgs args) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= args.rows * args.in) return;
+  const int64_t group = i / args.group_columns;
+  const float code = static_cast<float>(args.codes[i] - args.zeros[group]);
+  float w = __fmul_rn(code, from_bf16(args.scales[group]));
+  if (args.column_factors != nullptr) w = __fdiv_rn(w, args.column_factors[i % args.in]);
+  if (args.row_factors != nullptr) w = __fmul_rn(w, args.row_factors[i / args.in]);
+  args.error[i] = __fadd_rn(w, -from_bf16(args.weight[i]));
+}
+
 __global__ void abs_sum_kernel(const float* x, int64_t rows, int64_t n, float* out) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= n) return;
@@ -172,6 +183,10 @@ void group_errors(const GroupRoundingArgs& args, const float* smooth, float* err
                   cudaStream_t stream) {
   const int64_t groups = groups_of(args);
   error_kernel<<<blocks_for(groups, kGroups), kThreads, 0, stream>>>(args, smooth, error, groups);
+}
+
+void restored_errors(const RestoredArgs& args, cudaStream_t stream) {
+  restored_kernel<<<blocks_for(args.rows * args.in, kThreads), kThreads, 0, stream>>>(args);
 }
 
 void add_abs_sum(const float* x, int64_t rows, int64_t n, float* out, cudaStream_t stream) {

@@ -42,6 +42,20 @@ void quantize_groups(const GroupRoundingArgs& args, const ObserverArgs& how, cud
 void group_errors(const GroupRoundingArgs& args, const float* smooth, float* error,
                   cudaStream_t stream);
 
+struct RestoredArgs {
+  const int8_t* codes;          // [rows, in]
+  const uint16_t* scales;       // bf16 [rows, groups]
+  const int8_t* zeros;          // [rows, groups]
+  const float* column_factors;  // [in] or null
+  const float* row_factors;     // [rows] or null
+  const uint16_t* weight;       // bf16 [rows, in]
+  int64_t rows;
+  int64_t in;
+  int64_t group_columns;
+  float* error;  // [rows, in]
+};
+void restored_errors(const RestoredArgs& args, cudaStream_t stream);
+
 // Rounding that looks at the whole row: see backends/cpu/rounding_kernel.h. Here a thread is a row,
 // so matrices are [columns, rows].
 struct RowsArgs {

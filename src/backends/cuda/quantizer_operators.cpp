@@ -183,6 +183,28 @@ void CudaBackend::quantization_error(const Tensor& weight, const Tensor& smooth,
   }
 }
 
+void CudaBackend::restored_error(const QuantizedWeight& q, const Tensor& columns,
+                                 const Tensor& rows, const Tensor& weight, const Tensor& out) {
+  if (weight.numel() == 0) return;
+  const QuantizedWeight there{on_card(q.codes), on_card(q.scales), on_card(q.zero_points)};
+  const Tensor column_factors = on_card(columns);
+  const Tensor row_factors = on_card(rows);
+  const Tensor stored = on_card(weight);
+  restored_errors({.codes = reinterpret_cast<const int8_t*>(there.codes.raw()),
+                   .scales = reinterpret_cast<const uint16_t*>(there.scales.raw()),
+                   .zeros = reinterpret_cast<const int8_t*>(there.zero_points.raw()),
+                   .column_factors = columns.empty() ? nullptr : floats(column_factors),
+                   .row_factors = rows.empty() ? nullptr : floats(row_factors),
+                   .weight = reinterpret_cast<const uint16_t*>(stored.raw()),
+                   .rows = weight.dim(0),
+                   .in = weight.dim(1),
+                   .group_columns = weight.dim(1) / q.scales.dim(1),
+                   .error = floats(out)},
+                  stream());
+  launched("taking errors");
+  synchronize();  // before what was copied from the host goes
+}
+
 void CudaBackend::round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                                    const QuantizationScheme& scheme, const QuantizedWeight& out) {
   if (algebra() == nullptr) return host_->round_adaptively(weight, how, scheme, out);

@@ -111,4 +111,18 @@ void ReferenceBackend::quantization_error(const Tensor& weight, const Tensor& sm
   }
 }
 
+void ReferenceBackend::restored_error(const QuantizedWeight& q, const Tensor& columns,
+                                      const Tensor& rows, const Tensor& weight, const Tensor& out) {
+  const int64_t in = weight.dim(1);
+  const int64_t group_columns = in / q.scales.dim(1);
+  for (int64_t i = 0; i < weight.numel(); ++i) {
+    const int64_t group = i / group_columns;
+    const int code = q.codes.span<int8_t>()[i] - q.zero_points.span<int8_t>()[group];
+    float w = static_cast<float>(code) * to_float(q.scales.span<bf16>()[group]);
+    if (!columns.empty()) w /= columns.span<const float>()[i % in];
+    if (!rows.empty()) w *= rows.span<const float>()[i / in];
+    out.span<float>()[i] = w - to_float(weight.span<const bf16>()[i]);
+  }
+}
+
 }  // namespace squint::reference
