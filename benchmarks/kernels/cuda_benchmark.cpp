@@ -227,10 +227,10 @@ void row(const std::string& name, double us, double amount, const char* unit) {
   fmt::print("{:<44} {:>9.2f} us {:>9.1f} {}\n", name, us, amount, unit);
 }
 
-void decode_products(Bench& b, const Model& m) {
+void decode_products(Bench& b, const Model& m, const char* how) {
   const auto n = static_cast<double>(m.layers.size());
   const auto report = [&](const std::string& name, double us, double bytes) {
-    row(name, us, bytes / us / 1e3, "GB/s");
+    row(name + how, us, bytes / us / 1e3, "GB/s");
   };
   for (const int rows : {1, 2, 4, 8}) {
     const Layer& l0 = m.layers[0];
@@ -280,6 +280,32 @@ void append(Bench& b, const FastAttention& a, int tokens) {
   std::copy(a.slices, a.slices + a.count, args.slices);
   (void)tokens;
   append_fast(args, b.stream);
+}
+
+// Two kernels of a step in turns, to see what one costs the other.
+void decode_pairs(Bench& b, const Model& m, const Memory& cache) {
+  const FastAttention a = b.attention(cache, kHeads, kKvHeads, kHeadDim, 1, 1, 512, true);
+  const auto each = [&](const char* name, const std::function<void(const Layer&)>& f) {
+    const double us = b.time([&] {
+      for (const Layer& l : m.layers) f(l);
+    });
+    row(name, us / static_cast<double>(m.layers.size()), 0, "");
+  };
+  const auto qkv = [&](const Layer& l) {
+    b.product(1, b.x, b.ones, Epilogue::store, {&l.q, &l.k, &l.v}, {b.y, b.z, b.wide});
+  };
+  const auto o = [&](const Layer& l) {
+    b.product(1, b.z, nullptr, Epilogue::add, {&l.o}, {b.x});
+  };
+  const auto attend = [&] { attend_decode(a, b.card.multiprocessors, b.stream); };
+  each("q,k,v; append", [&](const Layer& l) { qkv(l), append(b, a, 1); });
+  each("append; attend 512", [&](const Layer&) { append(b, a, 1), attend(); });
+  each("attend 512; o", [&](const Layer& l) { attend(), o(l); });
+  each("o; q,k,v", [&](const Layer& l) { o(l), qkv(l); });
+  each("gate, up; down", [&](const Layer& l) {
+    b.product(1, b.x, b.ones, Epilogue::gated, {&l.gate, &l.up}, {b.wide});
+    b.product(1, b.wide, nullptr, Epilogue::add, {&l.down}, {b.x});
+  });
 }
 
 void decode_steps(Bench& b, const Model& m, const Memory& cache) {
@@ -389,7 +415,7 @@ void prefill(Bench& b, const Model& m, const Memory& cache) {
 
 void attention(Bench& b, const Memory& cache) {
   for (const int tokens : {512, 2048, 8192}) {
-    for (const int tiles : {1, 2}) {
+    for (const int tiles : {1, 2, 3}) {
       const FastAttention a =
           b.attention(cache, kHeads, kKvHeads, kHeadDim, 1, tokens, tokens, true);
       const double us = b.time([&] { attend_prefill(a, tiles, b.stream); });
@@ -397,7 +423,7 @@ void attention(Bench& b, const Memory& cache) {
           2e-6 * tokens * tokens * kHeads * kHeadDim / us, "TFLOP/s");
     }
   }
-  for (const int tiles : {1, 2}) {
+  for (const int tiles : {1, 2, 3}) {
     const FastAttention a = b.attention(cache, 16, 16, 72, 1, 4096, 4096, false);
     const double us = b.time([&] { attend_prefill(a, tiles, b.stream); });
     row(fmt::format("attention of 4096 patches, 16x72, tiles {}", tiles), us,
@@ -427,8 +453,13 @@ int run(int layers) {
   Bench b;
   const Model m = make_model(layers);
   const Memory cache = filled(int64_t{8} * 2 * kKvHeads * 8192 * kHeadDim, bell_bf16(1 << 20, 1));
-  decode_products(b, m);
+  decode_products(b, m, "");
+  decode_pairs(b, m, cache);
   decode_steps(b, m, cache);
+  b.card.multiprocessors *= 2;
+  decode_products(b, m, " two blocks");
+  decode_steps(b, m, cache);
+  b.card.multiprocessors /= 2;
   attention(b, cache);
   if (b.cublas) prefill(b, m, cache);
   return 0;

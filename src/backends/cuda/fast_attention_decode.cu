@@ -178,7 +178,7 @@ __device__ __forceinline__ Part join_teams(const Shared<kQueries>& s, int q, int
 }
 
 // A split in the workspace: its output, its maximum, its total.
-constexpr int kPartFloats = kWidth + 2;
+constexpr int kPartFloats = kWidth + 4;  // whole 16 bytes
 
 // By one warp: what the outputs of a query's splits are multiplied with.
 __device__ void weigh_splits(const float* parts, int splits, float* weights) {
@@ -231,18 +231,18 @@ __global__ void __launch_bounds__(kThreads, kQueries <= 4 ? 4 : 2) decode(const 
   __syncthreads();
 
   const int64_t row = (static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y) * kQueries;
-  const auto store = [&](int q, float value) {
+  const auto store = [&](int q, int d, float value) {
     const int token = (first_query + q) / l.group;
     const int head = kv_head * l.group + (first_query + q) % l.group;
-    if (token >= slice.count || thread >= l.a.head_dim) return;
+    if (token >= slice.count || d >= l.a.head_dim) return;
     const int64_t at = static_cast<int64_t>(slice.begin + token) * l.a.heads + head;
-    l.a.out[at * l.a.head_dim + thread] = value;
+    l.a.out[at * l.a.head_dim + d] = value;
   };
 #pragma unroll
   for (int q = 0; q < kQueries; ++q) {
     const Part part = join_teams(shared, q, thread);
     if (l.splits == 1) {
-      store(q, part.out / part.total);
+      store(q, thread, part.out / part.total);
       continue;
     }
     float* to = l.a.partial + ((row + q) * l.splits + blockIdx.x) * kPartFloats;
@@ -261,20 +261,24 @@ __global__ void __launch_bounds__(kThreads, kQueries <= 4 ? 4 : 2) decode(const 
   if (!shared.last) return;
   __threadfence();
   if (thread == 0) *ticket = 0;
-  const float* parts = l.a.partial + row * l.splits * kPartFloats;
+  // A warp a query, four columns a lane.
+  const int lane = thread % 32;
   for (int q = thread / 32; q < kQueries; q += kThreads / 32) {
-    weigh_splits(parts + q * l.splits * kPartFloats, l.splits, shared.weights[q]);
-  }
-  __syncthreads();
-#pragma unroll
-  for (int q = 0; q < kQueries; ++q) {
-    const float* of_query = parts + q * l.splits * kPartFloats + thread;
-    float sum = 0;
+    const float* parts = l.a.partial + (row + q) * l.splits * kPartFloats;
+    weigh_splits(parts, l.splits, shared.weights[q]);
+    __syncwarp();
+    float4 sum = {0, 0, 0, 0};
 #pragma unroll 8
     for (int i = 0; i < l.splits; ++i) {
-      sum = fmaf(shared.weights[q][i], __ldcg(of_query + i * kPartFloats), sum);
+      const float weight = shared.weights[q][i];
+      const float4 v = __ldcg(reinterpret_cast<const float4*>(parts + i * kPartFloats) + lane);
+      sum = {fmaf(weight, v.x, sum.x), fmaf(weight, v.y, sum.y), fmaf(weight, v.z, sum.z),
+             fmaf(weight, v.w, sum.w)};
     }
-    store(q, sum);
+    store(q, 4 * lane, sum.x);
+    store(q, 4 * lane + 1, sum.y);
+    store(q, 4 * lane + 2, sum.z);
+    store(q, 4 * lane + 3, sum.w);
   }
 }
 

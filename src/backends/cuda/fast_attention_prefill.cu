@@ -12,8 +12,6 @@
 namespace squint::cuda {
 namespace {
 
-constexpr int kKeys = 64;
-constexpr int kKeyTiles = kKeys / 8;
 constexpr int kWarps = 4;
 
 // Over the four lanes of a row.
@@ -28,7 +26,7 @@ __device__ __forceinline__ float sum_of_four(float x) {
 
 // Keys or values [first, first + kKeys) of a head into rows of kDim + 8 values, which spreads
 // eight rows over all banks. Zeros past the last position: what lies there may be anything.
-template <int kDim>
+template <int kDim, int kKeys>
 __device__ void ask_for(const uint16_t* head, const FastCache& cache, int first, uint16_t* to) {
   constexpr int kVectors = kDim / 8;
   for (int i = threadIdx.x; i < kKeys * kVectors; i += 32 * kWarps) {
@@ -48,7 +46,7 @@ __device__ void stage_queries(const FastAttention& a, int first, int count, uint
     const int d = i % (kDim / 2) * 2;
     const bool inside = first + row < a.slices[0].count && d < a.head_dim;
     const int64_t token = a.slices[0].begin + first + row;
-    const float* from = a.query + (token * a.heads + blockIdx.y) * a.head_dim + d;
+    const float* from = a.query + (token * a.heads + blockIdx.x) * a.head_dim + d;
     const uint32_t pair =
         inside ? bf16_pair(from[0], d + 1 < a.head_dim ? from[1] : 0.0f) : 0;
     *reinterpret_cast<uint32_t*>(to + row * (kDim + 8) + d) = pair;
@@ -56,7 +54,7 @@ __device__ void stage_queries(const FastAttention& a, int first, int count, uint
 }
 
 // s[t] = queries of tile t, a row of shared memory each, times keys.
-template <int kDim, int kTiles>
+template <int kDim, int kTiles, int kKeyTiles>
 __device__ __forceinline__ void multiply_keys(const uint16_t* queries, const uint16_t* keys,
                                               int lane, float (&s)[kTiles][kKeyTiles][4]) {
   const uint16_t* own_query = queries + lane % 16 * (kDim + 8) + lane / 16 * 8;
@@ -81,7 +79,7 @@ __device__ __forceinline__ void multiply_keys(const uint16_t* queries, const uin
   }
 }
 
-template <int kDim, int kTiles>
+template <int kDim, int kTiles, int kKeyTiles>
 __device__ __forceinline__ void multiply_values(const float (&s)[kTiles][kKeyTiles][4],
                                                 const uint16_t* values, int lane,
                                                 float (&out)[kTiles][kDim / 8][4]) {
@@ -112,6 +110,7 @@ __device__ __forceinline__ void multiply_values(const float (&s)[kTiles][kKeyTil
 
 // Scores of row g (half 0) or g + 8 (half 1) of a tile become weights; returns by how much what
 // was summed before shrinks.
+template <int kKeyTiles>
 __device__ __forceinline__ float weigh(float (&s)[kKeyTiles][4], int half, float scale,
                                        float& largest, float& total) {
   float highest = s[0][2 * half];
@@ -136,10 +135,11 @@ __device__ __forceinline__ float weigh(float (&s)[kKeyTiles][4], int half, float
   return shrink;
 }
 
-template <int kDim, int kTiles>
+template <int kDim, int kTiles, int kKeys>
 __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant__ FastAttention a) {
   extern __shared__ uint4 shared[];
   constexpr int kTile = kKeys * (kDim + 8);
+  constexpr int kKeyTiles = kKeys / 8;
   constexpr int kQueries = 16 * kTiles * kWarps;
   auto* keys = reinterpret_cast<uint16_t*>(shared);  // two tiles
   uint16_t* values = keys + 2 * kTile;               // two tiles
@@ -150,11 +150,11 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int g = lane / 4;
   const int c = lane % 4;
-  // The last queries see the most keys: they begin first.
-  const int block = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kQueries;
+  // The last queries see the most keys: they begin first, of all heads.
+  const int block = static_cast<int>(gridDim.y - 1 - blockIdx.y) * kQueries;
   const int own = static_cast<int>(threadIdx.x) / 32 * 16 * kTiles;  // of the block
   const int first = block + own;
-  const int head = static_cast<int>(blockIdx.y) / (a.heads / a.kv_heads);
+  const int head = static_cast<int>(blockIdx.x) / (a.heads / a.kv_heads);
   const int64_t plane = static_cast<int64_t>(head) * slice.cache.capacity * slice.cache.stride;
   const int length = slice.cache.length;
   const int end = a.causal ? min(slice.position + block + kQueries, length) : length;
@@ -162,8 +162,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
   const int all_see = a.causal ? min(slice.position + first + 1, length) : length;
   const int some_see = a.causal ? min(slice.position + first + 16 * kTiles, length) : length;
 
-  ask_for<kDim>(slice.cache.keys + plane, slice.cache, 0, keys);
-  ask_for<kDim>(slice.cache.values + plane, slice.cache, 0, values);
+  ask_for<kDim, kKeys>(slice.cache.keys + plane, slice.cache, 0, keys);
+  ask_for<kDim, kKeys>(slice.cache.values + plane, slice.cache, 0, values);
   close_copies();
   stage_queries<kDim>(a, block, kQueries, queries);
 
@@ -177,15 +177,15 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
     wait_for_copies<0>();
     __syncthreads();  // these have come, and the ones before them have been read
     if (key + kKeys < end) {
-      ask_for<kDim>(slice.cache.keys + plane, slice.cache, key + kKeys,
+      ask_for<kDim, kKeys>(slice.cache.keys + plane, slice.cache, key + kKeys,
                     keys + (buffer ^ 1) * kTile);
-      ask_for<kDim>(slice.cache.values + plane, slice.cache, key + kKeys,
+      ask_for<kDim, kKeys>(slice.cache.values + plane, slice.cache, key + kKeys,
                     values + (buffer ^ 1) * kTile);
     }
     close_copies();
     if (key >= some_see) continue;
     float s[kTiles][kKeyTiles][4] = {};
-    multiply_keys<kDim, kTiles>(queries + own * (kDim + 8), keys + buffer * kTile, lane, s);
+    multiply_keys<kDim, kTiles, kKeyTiles>(queries + own * (kDim + 8), keys + buffer * kTile, lane, s);
     if (key + kKeys > all_see) {
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
         }
       }
     }
-    multiply_values<kDim, kTiles>(s, values + buffer * kTile, lane, out);
+    multiply_values<kDim, kTiles, kKeyTiles>(s, values + buffer * kTile, lane, out);
   }
 
 #pragma unroll
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
       const float inverse = 1.0f / sum_of_four(total[t][half]);
       const int row = first + 16 * t + g + 8 * half;
       if (row >= slice.count) continue;
-      float* to = a.out + (static_cast<int64_t>(slice.begin + row) * a.heads + blockIdx.y) *
+      float* to = a.out + (static_cast<int64_t>(slice.begin + row) * a.heads + blockIdx.x) *
                               a.head_dim;
 #pragma unroll
       for (int d = 0; d < kDim / 8; ++d) {
@@ -236,21 +236,24 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
   }
 }
 
-template <int kDim, int kTiles>
+template <int kDim, int kTiles, int kKeys>
 void launch(const FastAttention& a, cudaStream_t stream) {
   constexpr int kQueries = 16 * kTiles * kWarps;
   constexpr size_t kBytes = (4 * kKeys + kQueries) * (kDim + 8) * sizeof(uint16_t);
-  cudaFuncSetAttribute(prefill<kDim, kTiles>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+  const auto kernel = prefill<kDim, kTiles, kKeys>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        static_cast<int>(kBytes));
-  launch_overlapped(prefill<kDim, kTiles>, a,
-                    dim3(static_cast<unsigned>((a.slices[0].count + kQueries - 1) / kQueries),
-                         static_cast<unsigned>(a.heads)),
+  launch_overlapped(kernel, a,
+                    dim3(static_cast<unsigned>(a.heads),
+                         static_cast<unsigned>((a.slices[0].count + kQueries - 1) / kQueries)),
                     32 * kWarps, kBytes, stream);
 }
 
 template <int kDim>
 void launch(const FastAttention& a, int tiles, cudaStream_t stream) {
-  tiles == 1 ? launch<kDim, 1>(a, stream) : launch<kDim, 2>(a, stream);
+  if (tiles == 1) return launch<kDim, 1, 64>(a, stream);
+  if (tiles == 3) return launch<kDim, 2, 32>(a, stream);
+  launch<kDim, 2, 64>(a, stream);
 }
 
 }  // namespace

@@ -51,6 +51,8 @@ struct TiledInt4 {
   static constexpr int kUnitBytes = kPieces * 512 + 64;
   static constexpr int kPadding = 16;
   static constexpr bool kScaled = true;
+  // Codes come as 128 + u: what 128 + zero times Σ x is too much is taken away with the scale.
+  static constexpr bool kShifted = true;
   __device__ static int x_column(int c, int half) { return c * 16 + half * 8; }
 
   struct Feed {
@@ -82,8 +84,7 @@ struct TiledInt4 {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const uint32_t group = groups[lane / 4 + 8 * i];
-      const uint32_t zero = __byte_perm(group, 0, 0x1010);
-      zeros[i] = *reinterpret_cast<const __nv_bfloat162*>(&zero);
+      zeros[i] = __uint_as_float(group << 16);  // 128 + zero
       scales[i] = __uint_as_float(group & 0xffff0000u);
     }
   }
@@ -91,15 +92,10 @@ struct TiledInt4 {
     const uint4& v = words[piece];
     const uint32_t word = s == 0 ? v.x : s == 1 ? v.y : s == 2 ? v.z : v.w;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t bits = codes_of(word >> (4 * i));
-      const __nv_bfloat162 value =
-          __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&bits), zeros[i % 2]);
-      a[i] = *reinterpret_cast<const uint32_t*>(&value);
-    }
+    for (int i = 0; i < 4; ++i) a[i] = codes_of(word >> (4 * i));
   }
   uint4 words[kPieces];
-  __nv_bfloat162 zeros[2];
+  float zeros[2];
   float scales[2];
 };
 
@@ -115,6 +111,7 @@ struct RowsInt8 {
   static constexpr int kUnitBytes = 1024 + 64;
   static constexpr int kPadding = 16;
   static constexpr bool kScaled = true;
+  static constexpr bool kShifted = false;
   __device__ static int x_column(int c, int half) { return c * 16 + half * 8; }
 
   struct Feed {
@@ -181,6 +178,7 @@ struct RowsBf16 {
   static constexpr int kUnitBytes = 2048;
   static constexpr int kPadding = 64;
   static constexpr bool kScaled = false;
+  static constexpr bool kShifted = false;
   __device__ static int x_column(int c, int half) { return half * 32 + c * 8; }
 
   struct Feed {
@@ -232,31 +230,53 @@ __device__ __forceinline__ int warps_of_row(int rows) {
   return rows == 1 ? kWarps : rows == 2 ? kWarps / 2 : rows <= 4 ? kWarps / 4 : kWarps / 8;
 }
 
-// Columns [first, first + columns) of x, times the norm's weight, to bf16 [rows, stride]. What the
-// norm divides by is taken into the sums later: each warp leaves its share of Σ x² in squares.
-__device__ void stage_x(const Launch& l, int first, int columns, int stride, float* squares,
-                        __nv_bfloat16* to) {
+// What of x is in shared memory: bf16 [rows, stride], then zeros for lanes without a row, then, of
+// formats that need it, Σ x of each unit [units][8], as the products see it.
+struct StagedX {
+  __nv_bfloat16* values;
+  int stride;
+  __nv_bfloat16* zeros;
+  float* unit_sums;
+};
+
+// Columns [first, first + columns) of x, times the norm's weight. What the norm divides by is taken
+// into the sums later: each warp leaves its share of Σ x² in squares. A warp takes 128 columns at a
+// time: one unit, or two.
+template <class Format>
+__device__ void stage_x(const Launch& l, int first, int columns, float* squares,
+                        const StagedX& to) {
+  constexpr int kColumns = 64 * Format::kPieces;
   const int threads = warps_of_row(l.a.rows) * 32;
   const int row = static_cast<int>(threadIdx.x) / threads;
   const int at = static_cast<int>(threadIdx.x) % threads * 4;
+  if (threadIdx.x < kColumns / 8) reinterpret_cast<uint4*>(to.zeros)[threadIdx.x] = {0, 0, 0, 0};
   if (row >= l.a.rows) return;
   const float* x = l.a.x + static_cast<int64_t>(row) * l.a.in;
   const bool normed = l.a.norm != nullptr;
   float sum = 0;
-  // A slice needs the squares of the whole row.
+  // A slice needs the squares of the whole row. Whole warps go on or stop.
   const int begin = normed ? 0 : first;
   const int end = normed ? max(l.a.in, first + columns) : first + columns;
+  const int past = begin + (end - begin + 127) / 128 * 128;
 #pragma unroll 4
-  for (int i = begin + at; i < end; i += threads * 4) {
+  for (int i = begin + at; i < past; i += threads * 4) {
     float4 v = four_of_x(x, i, l.a.in, l.aligned);
     if (normed) {
       sum = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, sum))));
       const float4 w = four_of_x(l.a.norm, i, l.a.in, l.aligned);
       v = {v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w};
     }
-    if (i < first || i >= first + columns) continue;
-    *reinterpret_cast<uint2*>(to + row * stride + i - first) =
-        uint2{bf16_pair(v.x, v.y), bf16_pair(v.z, v.w)};
+    const uint2 pairs{bf16_pair(v.x, v.y), bf16_pair(v.z, v.w)};
+    const bool inside = i >= first && i < first + columns;
+    if (inside) *reinterpret_cast<uint2*>(to.values + row * to.stride + i - first) = pairs;
+    if constexpr (Format::kShifted) {
+      float four = low_float(pairs.x) + high_float(pairs.x) + low_float(pairs.y) +
+                   high_float(pairs.y);
+      for (int step = kColumns / 8; step > 0; step /= 2) {
+        four += __shfl_xor_sync(~0u, four, step);
+      }
+      if (inside && i % kColumns == 0) to.unit_sums[(i - first) / kColumns * 8 + row] = four;
+    }
   }
   if (!normed) return;
   sum = warp_sum(sum);
@@ -271,7 +291,19 @@ __device__ float inverse_norm(const Launch& l, int row, const float* squares) {
   return 1.0f / sqrtf(sum / static_cast<float>(l.a.in) + l.a.eps);
 }
 
-// What a thread stores of a tile: row t % 16 of the tile, row t / 16 of x.
+// The warps that share a tile: kTeam of a block. Each thread stores some of a tile's values: number
+// v is row v % 16 of the tile and row v / 16 of x.
+template <int kTeam>
+__device__ __forceinline__ void wait_for_team(int team) {
+  if (kTeam == kWarps) return __syncthreads();
+  // Known numbers: a number in a register would claim all sixteen barriers.
+  if (team == 0) asm volatile("bar.sync 1, %0;\n" ::"n"(kTeam * 32) : "memory");
+  if (team == 1) asm volatile("bar.sync 2, %0;\n" ::"n"(kTeam * 32) : "memory");
+  if (kTeam == 8) return;
+  if (team == 2) asm volatile("bar.sync 3, %0;\n" ::"n"(kTeam * 32) : "memory");
+  if (team == 3) asm volatile("bar.sync 4, %0;\n" ::"n"(kTeam * 32) : "memory");
+}
+
 template <int kStreams>
 struct Place {
   float* out;  // null: nothing
@@ -298,39 +330,39 @@ struct Place {
   }
 };
 
-// Joins the warps' sums [warp][stream][r][row], then those of the splits.
-template <int kStreams>
-__device__ void join(const Launch& l, int tile, const Place<kStreams>& place, float inverse,
-                     const float* sums) {
+// Joins the warps' sums [warp][stream][r][row], then those of the splits. `thread` counts within the
+// team.
+template <int kStreams, int kTeam>
+__device__ void join(const Launch& l, int tile, int team, int thread,
+                     const Place<kStreams>& place, float inverse, const float* sums) {
   const int each = 16 * l.a.rows;
-  const int t = static_cast<int>(threadIdx.x);
   float sum[kStreams] = {};
   if (place.out != nullptr) {
 #pragma unroll
     for (int s = 0; s < kStreams; ++s) {
 #pragma unroll
-      for (int w = 0; w < kWarps; ++w) sum[s] += sums[(w * kStreams + s) * each + t];
+      for (int w = 0; w < kTeam; ++w) sum[s] += sums[(w * kStreams + s) * each + thread];
       sum[s] *= inverse;
     }
   }
   const int splits = static_cast<int>(gridDim.y);
   if (splits > 1) {
-    float* partial = l.a.partial + static_cast<int64_t>(tile) * splits * kStreams * each;
+    float* partial = l.a.partial + static_cast<int64_t>(tile) * splits * kStreams * each + thread;
     if (place.out != nullptr) {
-      for (int s = 0; s < kStreams; ++s) partial[(blockIdx.y * kStreams + s) * each + t] = sum[s];
+      for (int s = 0; s < kStreams; ++s) partial[(blockIdx.y * kStreams + s) * each] = sum[s];
     }
-    __shared__ bool last;
+    __shared__ bool last[kWarps / kTeam];
     __threadfence();
-    __syncthreads();
-    if (t == 0) last = atomicAdd(l.a.tickets + tile, 1u) + 1 == gridDim.y;
-    __syncthreads();
-    if (!last) return;
+    wait_for_team<kTeam>(team);
+    if (thread == 0) last[team] = atomicAdd(l.a.tickets + tile, 1u) + 1 == gridDim.y;
+    wait_for_team<kTeam>(team);
+    if (!last[team]) return;
     __threadfence();
-    if (t == 0) l.a.tickets[tile] = 0;
+    if (thread == 0) l.a.tickets[tile] = 0;
     if (place.out != nullptr) {
       for (int s = 0; s < kStreams; ++s) {
         sum[s] = 0;
-        for (int i = 0; i < splits; ++i) sum[s] += __ldcg(partial + (i * kStreams + s) * each + t);
+        for (int i = 0; i < splits; ++i) sum[s] += __ldcg(partial + (i * kStreams + s) * each);
       }
     }
   }
@@ -344,15 +376,18 @@ struct Ahead {
   int begin;  // pieces of this warp
   int end;
   int tile;
+  int step;  // to the next tile
   int stream;
   int piece;
   typename Format::Feed feed;
 
-  __device__ Ahead(const Launch& launch, int first_piece, int last_piece, int lane)
+  __device__ Ahead(const Launch& launch, int first_piece, int last_piece, int first_tile,
+                   int tiles_step, int lane)
       : l(launch),
         begin(first_piece),
         end(last_piece),
-        tile(static_cast<int>(blockIdx.x)),
+        tile(first_tile),
+        step(tiles_step),
         stream(0),
         piece(first_piece) {
     if (begin >= end) tile = l.tiles;
@@ -372,7 +407,7 @@ struct Ahead {
         piece = begin;
         if (++stream == kStreams) {
           stream = 0;
-          tile += static_cast<int>(gridDim.x);
+          tile += step;
         }
         if (tile < l.tiles) start(lane);
       }
@@ -381,10 +416,11 @@ struct Ahead {
   }
 };
 
-// total += what a unit in `slot` makes of x, whose columns of this unit begin at `x`.
+// total += what a unit in `slot` makes of x, whose columns of this unit begin at `x`; their sums for
+// rows 2 c and 2 c + 1 of x are unit_sum.
 template <class Format>
-__device__ __forceinline__ void multiply_unit(const uint4* slot, const __nv_bfloat16* x, int lane,
-                                              bool has_row, float (&total)[4]) {
+__device__ __forceinline__ void multiply_unit(const uint4* slot, const __nv_bfloat16* x,
+                                              const float* unit_sum, int lane, float (&total)[4]) {
   const Format weights(slot, lane);
   float part[Format::kPieces][4] = {};
 #pragma unroll
@@ -392,10 +428,8 @@ __device__ __forceinline__ void multiply_unit(const uint4* slot, const __nv_bflo
     float(&sum)[4] = Format::kScaled ? part[piece] : total;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      uint4 b = {0, 0, 0, 0};
-      if (has_row) {
-        b = *reinterpret_cast<const uint4*>(x + piece * 64 + Format::x_column(lane % 4, half));
-      }
+      const uint4 b =
+          *reinterpret_cast<const uint4*>(x + piece * 64 + Format::x_column(lane % 4, half));
       uint32_t a[4];
       weights.fragment(piece, 2 * half, a);
       multiply_add(sum, a, b.x, b.y);
@@ -404,99 +438,123 @@ __device__ __forceinline__ void multiply_unit(const uint4* slot, const __nv_bflo
     }
   }
   if constexpr (Format::kScaled) {
+    float2 too_much = {0, 0};
+    if (Format::kShifted) too_much = *reinterpret_cast<const float2*>(unit_sum);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       float sum = part[0][i];
       if (Format::kPieces == 2) sum += part[Format::kPieces - 1][i];
+      if (Format::kShifted) {
+        sum = fmaf(-weights.zeros[i / 2], i % 2 == 0 ? too_much.x : too_much.y, sum);
+      }
       total[i] = fmaf(sum, weights.scales[i / 2], total[i]);
     }
   }
 }
 
-template <class Format, int kStreams, int kStages>
+template <class Format, int kStreams, int kStages, int kTeam>
 __global__ void __launch_bounds__(kThreads, 2) few_rows(const __grid_constant__ Launch l) {
   extern __shared__ uint4 shared[];
   __shared__ float squares[kWarps];
   constexpr int kSlot = Format::kUnitBytes / 16;
+  constexpr int kColumns = 64 * Format::kPieces;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int team = warp / kTeam;
+  const int member = warp % kTeam;
+  const int thread = static_cast<int>(threadIdx.x) % (32 * kTeam);
   const int splits = static_cast<int>(gridDim.y);
   const int units = (l.pieces + Format::kPieces - 1) / Format::kPieces;
   const int slice = (units + splits - 1) / splits;
   const int first = min(static_cast<int>(blockIdx.y) * slice, units);
   const int count = min(slice, units - first);
-  const int begin = first + count * warp / kWarps;
-  const int end = first + count * (warp + 1) / kWarps;
+  const int begin = first + count * member / kTeam;
+  const int end = first + count * (member + 1) / kTeam;
+  // Teams of one block take tiles that lie apart, so that every block has some.
+  const int first_tile = static_cast<int>(blockIdx.x + team * gridDim.x);
+  const int step = static_cast<int>(gridDim.x) * (kWarps / kTeam);
 
-  auto* x = reinterpret_cast<__nv_bfloat16*>(shared);
-  constexpr int kColumns = 64 * Format::kPieces;
-  const int stride = slice * kColumns + Format::kPadding / 2;
-  auto* sums = reinterpret_cast<float*>(shared + l.plan.x_bytes / 16);
+  StagedX x{};
+  x.values = reinterpret_cast<__nv_bfloat16*>(shared);
+  x.stride = slice * kColumns + Format::kPadding / 2;
+  x.zeros = x.values + l.plan.rows * x.stride;
+  x.unit_sums = reinterpret_cast<float*>(x.zeros + kColumns);
+  float* const both_sums = reinterpret_cast<float*>(shared + l.plan.x_bytes / 16);
   uint4* ring = shared + (l.plan.x_bytes + 2 * l.plan.sum_bytes) / 16 + warp * kStages * kSlot;
 
-  Ahead<Format, kStreams> ahead(l, begin * Format::kPieces, end * Format::kPieces, lane);
+  Ahead<Format, kStreams> ahead(l, begin * Format::kPieces, end * Format::kPieces, first_tile,
+                                step, lane);
 #pragma unroll
   for (int s = 0; s + 1 < kStages; ++s) ahead.fetch(ring + s * kSlot, lane);
   let_successor_begin();
   wait_for_predecessor();
-  stage_x(l, first * kColumns, count * kColumns, stride, squares, x);
+  stage_x<Format>(l, first * kColumns, count * kColumns, squares, x);
   __syncthreads();
   const int each = 16 * l.a.rows;
-  const int own_row = min(static_cast<int>(threadIdx.x) / 16, l.a.rows - 1);
-  const float inverse = inverse_norm(l, own_row, squares);
+  const float inverse = inverse_norm(l, min(thread / 16, l.a.rows - 1), squares);
 
   const bool has_row = lane / 4 < l.a.rows;
   const __nv_bfloat16* own_x =
-      x + (has_row ? lane / 4 : 0) * stride + (begin - first) * kColumns;
+      has_row ? x.values + lane / 4 * x.stride + (begin - first) * kColumns : x.zeros;
+  const int x_step = has_row ? kColumns : 0;
+  const float* own_unit_sums = x.unit_sums + (begin - first) * 8 + lane % 4 * 2;
   const uint4* slot = ring;
   uint4* free = ring + (kStages - 1) * kSlot;
   const uint4* const past = ring + kStages * kSlot;
-  for (int tile = static_cast<int>(blockIdx.x); tile < l.tiles;
-       tile += static_cast<int>(gridDim.x)) {
-    const Place<kStreams> place(l, tile, static_cast<int>(threadIdx.x));
+  int buffer = 0;
+  for (int tile = first_tile; tile < l.tiles; tile += step) {
+    const Place<kStreams> place(l, tile, thread);
     float total[kStreams][4] = {};
 #pragma unroll
     for (int stream = 0; stream < kStreams; ++stream) {
       const __nv_bfloat16* columns = own_x;
+      const float* unit_sum = own_unit_sums;
       for (int unit = begin; unit < end; ++unit) {
         ahead.fetch(free, lane);
         free = free + kSlot == past ? ring : free + kSlot;
         wait_for_copies<kStages - 1>();
         __syncwarp();  // other lanes brought the scales
-        multiply_unit<Format>(slot, columns, lane, has_row, total[stream]);
+        multiply_unit<Format>(slot, columns, unit_sum, lane, total[stream]);
         slot = slot + kSlot == past ? ring : slot + kSlot;
-        columns += kColumns;
+        columns += x_step;
+        unit_sum += 8;
         __syncwarp();  // everyone has read this slot, which is filled next
       }
     }
+    float* sums = both_sums + buffer * (l.plan.sum_bytes / 4) + team * kTeam * kStreams * each;
 #pragma unroll
     for (int stream = 0; stream < kStreams; ++stream) {
-      float* to = sums + (warp * kStreams + stream) * each + lane / 4;
+      float* to = sums + (member * kStreams + stream) * each + lane / 4;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int r = 2 * (lane % 4) + i % 2;
         if (r < l.a.rows) to[r * 16 + i / 2 * 8] = total[stream][i];
       }
     }
-    __syncthreads();
-    join<kStreams>(l, tile, place, inverse, sums);
+    wait_for_team<kTeam>(team);
+    join<kStreams, kTeam>(l, tile, team, thread, place, inverse, sums);
     // Warps that have nothing to join go on: they write into the other buffer, and meet before
     // they come back to this one.
-    sums = sums == reinterpret_cast<float*>(shared + l.plan.x_bytes / 16)
-               ? sums + l.plan.sum_bytes / 4
-               : sums - l.plan.sum_bytes / 4;
+    buffer ^= 1;
   }
+}
+
+template <class Format, int kStreams, int kStages, int kTeam>
+void launch(const Launch& l, cudaStream_t stream) {
+  static_assert(sizeof(Launch) < 4096, "parameters of a kernel");
+  const auto kernel = few_rows<Format, kStreams, kStages, kTeam>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, l.plan.shared_bytes);
+  launch_overlapped(
+      kernel, l,
+      dim3(static_cast<unsigned>(l.plan.blocks), static_cast<unsigned>(l.plan.splits)), kThreads,
+      static_cast<size_t>(l.plan.shared_bytes), stream);
 }
 
 template <class Format, int kStreams, int kStages>
 void launch(const Launch& l, cudaStream_t stream) {
-  static_assert(sizeof(Launch) < 4096, "parameters of a kernel");
-  cudaFuncSetAttribute(few_rows<Format, kStreams, kStages>,
-                       cudaFuncAttributeMaxDynamicSharedMemorySize, l.plan.shared_bytes);
-  launch_overlapped(
-      few_rows<Format, kStreams, kStages>, l,
-      dim3(static_cast<unsigned>(l.plan.blocks), static_cast<unsigned>(l.plan.splits)), kThreads,
-      static_cast<size_t>(l.plan.shared_bytes), stream);
+  if (l.plan.team == 4) return launch<Format, kStreams, kStages, 4>(l, stream);
+  if (l.plan.team == 8) return launch<Format, kStreams, kStages, 8>(l, stream);
+  launch<Format, kStreams, kStages, kWarps>(l, stream);
 }
 
 template <class Format>

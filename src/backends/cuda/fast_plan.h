@@ -69,6 +69,7 @@ struct FewRowsPlan {
   int splits;  // of the columns, over blocks
   int blocks;  // for each split
   int stages;  // units on their way to a warp: 2, 4 or 6
+  int team;    // warps that share a tile: 4, 8 or 16
   int x_bytes;
   int sum_bytes;  // of one of two buffers
   int shared_bytes;
@@ -97,7 +98,10 @@ inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
   for (;;) {
     const bool held = splits == 1 || (s.tiles <= kMostSplitTiles &&
                                       int64_t{s.tiles} * splits * s.streams <= s.most_splits);
-    const int x = s.rows * (few_rows_slice(s, splits) * s.unit_columns * 2 + s.padding_bytes);
+    const int slice = few_rows_slice(s, splits);
+    // Rows, one of zeros, and eight sums a unit.
+    const int x = s.rows * (slice * s.unit_columns * 2 + s.padding_bytes) + s.unit_columns * 2 +
+                  slice * 32;
     const int sums = kFewRowsWarps * s.streams * 16 * s.rows * 4;
     for (const Choice& c : kChoices) {
       const int room =
@@ -105,7 +109,11 @@ inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
       const int bytes = x + 2 * sums + c.stages * kFewRowsWarps * s.unit_bytes;
       if (!held || bytes > room) continue;
       const int blocks = std::min(s.tiles, std::max(1, card.multiprocessors / splits));
-      return {s.rows, splits, blocks, c.stages, x, sums, bytes};
+      // The fewer share a tile, the fewer sums are joined; but every warp has to have one. A team
+      // has a thread for each value of a tile.
+      const int each = s.tiles / blocks;
+      const int team = each >= 3 ? 4 : each >= 2 ? 8 : 16;
+      return {s.rows, splits, blocks, c.stages, team, x, sums, bytes};
     }
     if (held && splits < std::min(kMostCuts, s.units)) {
       ++splits;
@@ -126,9 +134,11 @@ constexpr int kDecodePiece = 32;
 constexpr int kMostDecodeSplits = 128;
 inline int decode_splits(int64_t longest, int64_t rows, int multiprocessors) {
   const int64_t pieces = std::max<int64_t>((longest + kDecodePiece - 1) / kDecodePiece, 1);
-  // Eight blocks for each multiprocessor keep it reading; more only make more to join.
-  const int64_t wanted = std::max<int64_t>(8 * multiprocessors / std::max<int64_t>(rows, 1), 1);
-  const int64_t splits = std::min({pieces, wanted, int64_t{kMostDecodeSplits}});
+  // Four blocks for each multiprocessor keep it reading; splits of one piece only make more to
+  // join.
+  const int64_t wanted = std::max<int64_t>(4 * multiprocessors / std::max<int64_t>(rows, 1), 1);
+  const int64_t joined = std::max<int64_t>(32, pieces / 4);
+  const int64_t splits = std::min({pieces, wanted, joined, int64_t{kMostDecodeSplits}});
   const int64_t each = (pieces + splits - 1) / splits;
   return static_cast<int>((pieces + each - 1) / each);
 }

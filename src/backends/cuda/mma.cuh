@@ -96,6 +96,9 @@ __device__ __forceinline__ void let_successor_begin() {
 template <class Args>
 void launch_overlapped(void (*kernel)(Args), const Args& args, dim3 blocks, int threads,
                        size_t shared_bytes, cudaStream_t stream) {
+  // Kernels that want different divisions of a multiprocessor's memory cannot share it.
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                       cudaSharedmemCarveoutMaxShared);
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
