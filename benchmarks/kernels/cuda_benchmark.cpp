@@ -2,7 +2,7 @@
 // over the weights of all layers, so that no cache holds them, whole decode steps, products of
 // prompts, and attention. Each as a CUDA graph, the median of several replays.
 //
-//     cuda_benchmark [LAYERS]
+//     cuda_benchmark [LAYERS [decode]]
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -449,13 +449,14 @@ void attention(Bench& b, const Memory& cache) {
   }
 }
 
-int run(int layers) {
+int run(int layers, bool only_decode) {
   Bench b;
   const Model m = make_model(layers);
   const Memory cache = filled(int64_t{8} * 2 * kKvHeads * 8192 * kHeadDim, bell_bf16(1 << 20, 1));
-  decode_products(b, m, "");
+  if (!only_decode) decode_products(b, m, "");
   decode_pairs(b, m, cache);
   decode_steps(b, m, cache);
+  if (only_decode) return 0;
   b.card.multiprocessors *= 2;
   decode_products(b, m, " two blocks");
   decode_steps(b, m, cache);
@@ -468,4 +469,6 @@ int run(int layers) {
 }  // namespace
 }  // namespace squint::cuda
 
-int main(int argc, char** argv) { return squint::cuda::run(argc > 1 ? std::stoi(argv[1]) : 36); }
+int main(int argc, char** argv) { 
+  return squint::cuda::run(argc > 1 ? std::stoi(argv[1]) : 36, argc > 2);
+}
