@@ -13,8 +13,8 @@ constexpr int kBf16Unit = 2048;
 
 FewRowsShape shape(int rows, int tiles, int pieces, int unit_bytes = kInt4Unit) {
   const int width = unit_bytes == kInt4Unit ? 2 : 1;
-  return {rows,       tiles, (pieces + width - 1) / width, 1, 64 * width, unit_bytes, 64,
-          (1 << 20) / (16 * rows)};
+  return {rows,       tiles, (pieces + width - 1) / width, 1, 64 * width,
+          unit_bytes, 64,    (1 << 20) / (16 * rows)};
 }
 
 TEST(ChooseProduct, ByRowsAndForm) {

@@ -134,8 +134,8 @@ struct Batch {
 KvLayer cache_of(Backend& backend, int64_t before, int64_t count, int64_t heads, int64_t d,
                  uint64_t seed) {
   const int64_t capacity = before + count + 3;
-  KvLayer kv = backend.make_kv(backend.allocate(backend.kv_bytes(heads, d, capacity)), heads, d,
-                               capacity);
+  KvLayer kv =
+      backend.make_kv(backend.allocate(backend.kv_bytes(heads, d, capacity)), heads, d, capacity);
   const Shape shape{before, heads, d};
   backend.append_kv(Tensor::copy_of<float>(random_values(shape.numel(), seed), shape),
                     Tensor::copy_of<float>(random_values(shape.numel(), seed + 1), shape), kv);
@@ -156,8 +156,12 @@ struct HeadSizes {
 
 // A step of decoding, a step of many, prompts, and both at once; whole and long caches.
 TEST_P(Fused, NormRotateAppendAndAttend) {
-  std::vector<Batch> batches{{{0}, {1}},   {{700}, {1}},       {{0}, {37}},
-                             {{90}, {40}}, {{5, 0, 64}, {1, 9, 2}}, {{3, 300, 1}, {1, 1, 1}}};
+  std::vector<Batch> batches{{{0}, {1}},
+                             {{700}, {1}},
+                             {{0}, {37}},
+                             {{90}, {40}},
+                             {{5, 0, 64}, {1, 9, 2}},
+                             {{3, 300, 1}, {1, 1, 1}}};
   batches.push_back({std::vector<int64_t>(70, 9), std::vector<int64_t>(70, 1)});
   for (const HeadSizes s : {HeadSizes{8, 2, 128}, HeadSizes{6, 2, 64}, HeadSizes{4, 4, 20}}) {
     for (const Batch& batch : batches) {

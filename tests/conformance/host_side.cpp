@@ -228,8 +228,8 @@ void HostSide::norm_linears(const Tensor& x, const Tensor& norm, float eps,
   passage.back();
 }
 
-void HostSide::norm_gated(const Tensor& x, const Tensor& norm, float eps,
-                          const LinearWeight& gate, const LinearWeight& up, const Tensor& out) {
+void HostSide::norm_gated(const Tensor& x, const Tensor& norm, float eps, const LinearWeight& gate,
+                          const LinearWeight& up, const Tensor& out) {
   Passage passage(*device_);
   device_->fused()->norm_gated(passage.there(x), passage.there(norm), eps,
                                test::there(passage, gate), test::there(passage, up),

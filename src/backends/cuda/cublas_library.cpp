@@ -42,13 +42,13 @@ struct CublasLibrary::Functions {
 
   bool find(void* library) {
     const auto find_one = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(
-          dlsym(library, name));
+      function =
+          reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
       return function != nullptr;
     };
     return find_one(create, "cublasLtCreate") && find_one(destroy, "cublasLtDestroy") &&
-           find_one(version, "cublasLtGetVersion") &&
-           find_one(status, "cublasLtGetStatusString") && find_one(multiply, "cublasLtMatmul") &&
+           find_one(version, "cublasLtGetVersion") && find_one(status, "cublasLtGetStatusString") &&
+           find_one(multiply, "cublasLtMatmul") &&
            find_one(choose, "cublasLtMatmulAlgoGetHeuristic") &&
            find_one(create_product, "cublasLtMatmulDescCreate") &&
            find_one(destroy_product, "cublasLtMatmulDescDestroy") &&
@@ -108,8 +108,9 @@ void CublasLibrary::check(cublasStatus_t status, const char* doing) const {
 
 const CublasLibrary::Plan& CublasLibrary::plan_for(const Product& p) {
   const bool aligned = reinterpret_cast<uintptr_t>(p.out) % 16 == 0;
-  const Key key{p.rows,       p.outs,  p.in, p.x_stride, p.weight_stride,
-                p.out_stride, p.add,   p.bias != nullptr, aligned};
+  const Key key{p.rows,          p.outs,       p.in,  p.x_stride,
+                p.weight_stride, p.out_stride, p.add, p.bias != nullptr,
+                aligned};
   const auto found = plans_.find(key);
   if (found != plans_.end()) return *found->second;
   if (plans_.size() >= kMostPlans) plans_.clear();
@@ -126,9 +127,9 @@ const CublasLibrary::Plan& CublasLibrary::plan_for(const Product& p) {
     check(call_->set_product(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
                              sizeof epilogue),
           "planning");
-    check(call_->set_product(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
-                             sizeof type),
-          "planning");
+    check(
+        call_->set_product(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type),
+        "planning");
   }
   check(call_->create_layout(&plan->weight, CUDA_R_16BF, number(p.in), number(p.outs),
                              p.weight_stride),
@@ -166,9 +167,9 @@ const CublasLibrary::Plan& CublasLibrary::plan_for(const Product& p) {
 void CublasLibrary::multiply(const Product& p, cudaStream_t stream) {
   const Plan& plan = plan_for(p);
   if (p.bias != nullptr) {
-    check(call_->set_product(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias,
-                             sizeof p.bias),
-          "multiplying");
+    check(
+        call_->set_product(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias),
+        "multiplying");
   }
   const float one = 1;
   const float beta = p.add ? 1 : 0;

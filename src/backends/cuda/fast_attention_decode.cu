@@ -83,7 +83,8 @@ __device__ void attend_piece(const Launch& l, const FastSlice& slice, int64_t pl
     for (int j = 0; j < kOwn; ++j) {
       const int key = first + team + j * kTeams;
       const int64_t at = plane + static_cast<int64_t>(key) * slice.cache.stride + 8 * sub;
-      to[j] = inside && key < length ? *reinterpret_cast<const uint4*>(cache + at) : uint4{0, 0, 0, 0};
+      to[j] =
+          inside && key < length ? *reinterpret_cast<const uint4*>(cache + at) : uint4{0, 0, 0, 0};
     }
   };
   load(slice.cache.keys, keys);
@@ -198,10 +199,10 @@ __device__ void weigh_splits(const float* parts, int splits, float* weights) {
 }
 
 template <int kQueries>
-__global__ void __launch_bounds__(kThreads, kQueries <= 4 ? 4 : 2) decode(const __grid_constant__ Launch l) {
+__global__ void __launch_bounds__(kThreads, kQueries <= 4 ? 4 : 2)
+    decode(const __grid_constant__ Launch l) {
   __shared__ Shared<kQueries> shared;
   wait_for_predecessor();
-  let_successor_begin();
   const FastSlice& slice = l.a.slices[blockIdx.z];
   const int kv_head = static_cast<int>(blockIdx.y) / l.chunks;
   const int first_query = static_cast<int>(blockIdx.y) % l.chunks * kQueries;
@@ -291,11 +292,11 @@ void launch(Launch& l, int most_queries, int64_t longest, int multiprocessors,
   const int64_t room = l.a.partial_floats / (rows * kQueries * kPartFloats);
   l.splits = static_cast<int>(std::min<int64_t>(l.splits, std::max<int64_t>(room, 1)));
   if (rows > kSplitTickets) l.splits = 1;
-  launch_overlapped(decode<kQueries>, l,
-                    dim3(static_cast<unsigned>(l.splits),
-                         static_cast<unsigned>(l.a.kv_heads * l.chunks),
-                         static_cast<unsigned>(l.a.count)),
-                    kThreads, 0, stream);
+  launch_overlapped(
+      decode<kQueries>, l,
+      dim3(static_cast<unsigned>(l.splits), static_cast<unsigned>(l.a.kv_heads * l.chunks),
+           static_cast<unsigned>(l.a.count)),
+      kThreads, 0, stream);
 }
 
 }  // namespace

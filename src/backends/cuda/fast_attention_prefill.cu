@@ -5,13 +5,16 @@
 //
 //     m' = max(m, max_j s_j)   out = out e^(m - m') + Σ_j e^(s_j - m') v_j   l likewise
 //
-// Exponentials are taken to base 2. Scores of two neighbouring tiles are, as they lie in registers, the left factor of the product with the values.
+// Exponentials are taken to base 2. Scores of two neighbouring tiles are, as they lie in registers,
+// the left factor of the product with the values.
 #include "backends/cuda/fast_kernels.h"
 #include "backends/cuda/mma.cuh"
 
 namespace squint::cuda {
 namespace {
 
+constexpr int kKeys = 64;
+constexpr int kKeyTiles = kKeys / 8;
 constexpr int kWarps = 4;
 
 // Over the four lanes of a row.
@@ -26,7 +29,7 @@ __device__ __forceinline__ float sum_of_four(float x) {
 
 // Keys or values [first, first + kKeys) of a head into rows of kDim + 8 values, which spreads
 // eight rows over all banks. Zeros past the last position: what lies there may be anything.
-template <int kDim, int kKeys>
+template <int kDim>
 __device__ void ask_for(const uint16_t* head, const FastCache& cache, int first, uint16_t* to) {
   constexpr int kVectors = kDim / 8;
   for (int i = threadIdx.x; i < kKeys * kVectors; i += 32 * kWarps) {
@@ -47,14 +50,13 @@ __device__ void stage_queries(const FastAttention& a, int first, int count, uint
     const bool inside = first + row < a.slices[0].count && d < a.head_dim;
     const int64_t token = a.slices[0].begin + first + row;
     const float* from = a.query + (token * a.heads + blockIdx.x) * a.head_dim + d;
-    const uint32_t pair =
-        inside ? bf16_pair(from[0], d + 1 < a.head_dim ? from[1] : 0.0f) : 0;
+    const uint32_t pair = inside ? bf16_pair(from[0], d + 1 < a.head_dim ? from[1] : 0.0f) : 0;
     *reinterpret_cast<uint32_t*>(to + row * (kDim + 8) + d) = pair;
   }
 }
 
 // s[t] = queries of tile t, a row of shared memory each, times keys.
-template <int kDim, int kTiles, int kKeyTiles>
+template <int kDim, int kTiles>
 __device__ __forceinline__ void multiply_keys(const uint16_t* queries, const uint16_t* keys,
                                               int lane, float (&s)[kTiles][kKeyTiles][4]) {
   const uint16_t* own_query = queries + lane % 16 * (kDim + 8) + lane / 16 * 8;
@@ -79,7 +81,7 @@ __device__ __forceinline__ void multiply_keys(const uint16_t* queries, const uin
   }
 }
 
-template <int kDim, int kTiles, int kKeyTiles>
+template <int kDim, int kTiles>
 __device__ __forceinline__ void multiply_values(const float (&s)[kTiles][kKeyTiles][4],
                                                 const uint16_t* values, int lane,
                                                 float (&out)[kTiles][kDim / 8][4]) {
@@ -110,7 +112,6 @@ __device__ __forceinline__ void multiply_values(const float (&s)[kTiles][kKeyTil
 
 // Scores of row g (half 0) or g + 8 (half 1) of a tile become weights; returns by how much what
 // was summed before shrinks.
-template <int kKeyTiles>
 __device__ __forceinline__ float weigh(float (&s)[kKeyTiles][4], int half, float scale,
                                        float& largest, float& total) {
   float highest = s[0][2 * half];
@@ -135,17 +136,15 @@ __device__ __forceinline__ float weigh(float (&s)[kKeyTiles][4], int half, float
   return shrink;
 }
 
-template <int kDim, int kTiles, int kKeys>
+template <int kDim, int kTiles>
 __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant__ FastAttention a) {
   extern __shared__ uint4 shared[];
   constexpr int kTile = kKeys * (kDim + 8);
-  constexpr int kKeyTiles = kKeys / 8;
   constexpr int kQueries = 16 * kTiles * kWarps;
   auto* keys = reinterpret_cast<uint16_t*>(shared);  // two tiles
   uint16_t* values = keys + 2 * kTile;               // two tiles
   uint16_t* queries = values + 2 * kTile;
   wait_for_predecessor();
-  let_successor_begin();
   const FastSlice& slice = a.slices[0];
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int g = lane / 4;
@@ -162,8 +161,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
   const int all_see = a.causal ? min(slice.position + first + 1, length) : length;
   const int some_see = a.causal ? min(slice.position + first + 16 * kTiles, length) : length;
 
-  ask_for<kDim, kKeys>(slice.cache.keys + plane, slice.cache, 0, keys);
-  ask_for<kDim, kKeys>(slice.cache.values + plane, slice.cache, 0, values);
+  ask_for<kDim>(slice.cache.keys + plane, slice.cache, 0, keys);
+  ask_for<kDim>(slice.cache.values + plane, slice.cache, 0, values);
   close_copies();
   stage_queries<kDim>(a, block, kQueries, queries);
 
@@ -177,15 +176,15 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
     wait_for_copies<0>();
     __syncthreads();  // these have come, and the ones before them have been read
     if (key + kKeys < end) {
-      ask_for<kDim, kKeys>(slice.cache.keys + plane, slice.cache, key + kKeys,
+      ask_for<kDim>(slice.cache.keys + plane, slice.cache, key + kKeys,
                     keys + (buffer ^ 1) * kTile);
-      ask_for<kDim, kKeys>(slice.cache.values + plane, slice.cache, key + kKeys,
+      ask_for<kDim>(slice.cache.values + plane, slice.cache, key + kKeys,
                     values + (buffer ^ 1) * kTile);
     }
     close_copies();
     if (key >= some_see) continue;
     float s[kTiles][kKeyTiles][4] = {};
-    multiply_keys<kDim, kTiles, kKeyTiles>(queries + own * (kDim + 8), keys + buffer * kTile, lane, s);
+    multiply_keys<kDim, kTiles>(queries + own * (kDim + 8), keys + buffer * kTile, lane, s);
     if (key + kKeys > all_see) {
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
@@ -212,7 +211,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
         }
       }
     }
-    multiply_values<kDim, kTiles, kKeyTiles>(s, values + buffer * kTile, lane, out);
+    multiply_values<kDim, kTiles>(s, values + buffer * kTile, lane, out);
   }
 
 #pragma unroll
@@ -222,8 +221,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
       const float inverse = 1.0f / sum_of_four(total[t][half]);
       const int row = first + 16 * t + g + 8 * half;
       if (row >= slice.count) continue;
-      float* to = a.out + (static_cast<int64_t>(slice.begin + row) * a.heads + blockIdx.x) *
-                              a.head_dim;
+      float* to =
+          a.out + (static_cast<int64_t>(slice.begin + row) * a.heads + blockIdx.x) * a.head_dim;
 #pragma unroll
       for (int d = 0; d < kDim / 8; ++d) {
 #pragma unroll
@@ -236,11 +235,11 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
   }
 }
 
-template <int kDim, int kTiles, int kKeys>
+template <int kDim, int kTiles>
 void launch(const FastAttention& a, cudaStream_t stream) {
   constexpr int kQueries = 16 * kTiles * kWarps;
   constexpr size_t kBytes = (4 * kKeys + kQueries) * (kDim + 8) * sizeof(uint16_t);
-  const auto kernel = prefill<kDim, kTiles, kKeys>;
+  const auto kernel = prefill<kDim, kTiles>;
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        static_cast<int>(kBytes));
   launch_overlapped(kernel, a,
@@ -251,9 +250,7 @@ void launch(const FastAttention& a, cudaStream_t stream) {
 
 template <int kDim>
 void launch(const FastAttention& a, int tiles, cudaStream_t stream) {
-  if (tiles == 1) return launch<kDim, 1, 64>(a, stream);
-  if (tiles == 3) return launch<kDim, 2, 32>(a, stream);
-  launch<kDim, 2, 64>(a, stream);
+  tiles == 1 ? launch<kDim, 1>(a, stream) : launch<kDim, 2>(a, stream);
 }
 
 }  // namespace

@@ -55,10 +55,7 @@ void* GrowingMemory::at_least(int64_t bytes) {
 }
 
 FastBackend::FastBackend(int index, BackendPtr host)
-    : CudaBackend(index, std::move(host)),
-      rounded_(index),
-      unpacked_(index),
-      temporary_(nullptr) {
+    : CudaBackend(index, std::move(host)), rounded_(index), unpacked_(index), temporary_(nullptr) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "asking for the card's properties");
   card_ = {.multiprocessors = properties.multiProcessorCount,

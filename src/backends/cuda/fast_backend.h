@@ -75,8 +75,8 @@ class FastBackend final : public CudaBackend, public FusedOperators {
   CardLimits card_{};
   std::unique_ptr<CublasLibrary> cublas_;  // nothing where it is not installed
   std::shared_ptr<Storage> tickets_;
-  GrowingMemory rounded_;    // x in bf16
-  GrowingMemory unpacked_;   // some rows of a weight
+  GrowingMemory rounded_;               // x in bf16
+  GrowingMemory unpacked_;              // some rows of a weight
   std::shared_ptr<Storage> temporary_;  // what is between two steps of one operator
 };
 

@@ -35,8 +35,8 @@ void FastBackend::norm_gated(const Tensor& x, const Tensor& norm, float eps,
     return few_rows({.x = x, .norm = norm, .eps = eps}, weights, std::array{out}, Epilogue::gated);
   }
   const int64_t width = x.dim(1) + out.dim(1);
-  const int64_t step = rows_at_a_time(x.dim(0), width * byte_size(DType::f32),
-                                      kMostTemporaryBytes, 1);
+  const int64_t step =
+      rows_at_a_time(x.dim(0), width * byte_size(DType::f32), kMostTemporaryBytes, 1);
   for (int64_t row = 0; row < x.dim(0); row += step) {
     const int64_t rows = std::min(step, x.dim(0) - row);
     const Tensor some = x.rows(row, rows);
@@ -86,8 +86,7 @@ void FastBackend::norm_rotate_append(const HeadsArgs& heads, std::span<const KvS
   args.kv_heads = static_cast<int32_t>(heads.key.dim(1));
   args.head_dim = static_cast<int32_t>(heads.query.dim(2));
   for (size_t first = 0; first < slices.size(); first += kMostSlices) {
-    const auto some =
-        slices.subspan(first, std::min<size_t>(kMostSlices, slices.size() - first));
+    const auto some = slices.subspan(first, std::min<size_t>(kMostSlices, slices.size() - first));
     args.count = static_cast<int32_t>(some.size());
     for (size_t i = 0; i < some.size(); ++i) args.slices[i] = view(some[i], some[i].kv->length);
     append_fast(args, stream());

@@ -37,7 +37,8 @@ void tile_int4(const DeviceMatrix& from, void* values, uint32_t* groups, cudaStr
 void unpack_to_bf16(const FastMatrix& weight, int64_t first, int64_t count, int64_t stride,
                     void* out, cudaStream_t stream);
 
-// out [rows, stride] = bf16(x [rows, n]), or of its rms_norm where there is a norm. Zeros from n on.
+// out [rows, stride] = bf16(x [rows, n]), or of its rms_norm where there is a norm. Zeros from n
+// on.
 struct RoundArgs {
   const float* x;
   const float* norm;  // or null

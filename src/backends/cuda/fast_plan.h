@@ -57,7 +57,7 @@ struct FewRowsShape {
   int rows;
   int tiles;  // of 16 outputs
   int units;
-  int streams;          // weights multiplied side by side
+  int streams;  // weights multiplied side by side
   int unit_columns;
   int unit_bytes;       // of shared memory, of 16 outputs with their scales
   int padding_bytes;    // behind a row of x
@@ -100,8 +100,8 @@ inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
                                       int64_t{s.tiles} * splits * s.streams <= s.most_splits);
     const int slice = few_rows_slice(s, splits);
     // Rows, one of zeros, and eight sums a unit.
-    const int x = s.rows * (slice * s.unit_columns * 2 + s.padding_bytes) + s.unit_columns * 2 +
-                  slice * 32;
+    const int x =
+        s.rows * (slice * s.unit_columns * 2 + s.padding_bytes) + s.unit_columns * 2 + slice * 32;
     const int sums = kFewRowsWarps * s.streams * 16 * s.rows * 4;
     for (const Choice& c : kChoices) {
       const int room =

@@ -15,8 +15,7 @@ enum class Kind { query, key, value };
 
 __device__ void store(const FastCache& cache, uint16_t* plane, int head, int position, int d,
                       float x) {
-  const int64_t at =
-      (static_cast<int64_t>(head) * cache.capacity + position) * cache.stride + d;
+  const int64_t at = (static_cast<int64_t>(head) * cache.capacity + position) * cache.stride + d;
   *reinterpret_cast<__nv_bfloat16*>(plane + at) = __float2bfloat16_rn(x);
 }
 
@@ -43,7 +42,6 @@ __device__ void rotate_pairs(const AppendArgs& a, const float* norm, int64_t tok
 // A warp a head of a token: first the queries', then the keys', then the values'.
 __global__ void __launch_bounds__(32 * kWarps) append(const __grid_constant__ AppendArgs a) {
   wait_for_predecessor();
-  let_successor_begin();
   const FastSlice& slice = a.slices[blockIdx.y];
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int unit = static_cast<int>(blockIdx.x * kWarps + threadIdx.x / 32);
@@ -96,10 +94,10 @@ void append_fast(const AppendArgs& a, cudaStream_t stream) {
   int most = 0;
   for (int i = 0; i < a.count; ++i) most = std::max(most, a.slices[i].count);
   const int units = most * ((a.query != nullptr ? a.heads : 0) + 2 * a.kv_heads);
-  launch_overlapped(append, a,
-                    dim3(static_cast<unsigned>((units + kWarps - 1) / kWarps),
-                         static_cast<unsigned>(a.count)),
-                    32 * kWarps, 0, stream);
+  launch_overlapped(
+      append, a,
+      dim3(static_cast<unsigned>((units + kWarps - 1) / kWarps), static_cast<unsigned>(a.count)),
+      32 * kWarps, 0, stream);
 }
 
 }  // namespace squint::cuda

@@ -10,7 +10,7 @@ namespace squint::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSteps = 4;  // of 16 columns in a tile
+constexpr int kSteps = 4;                // of 16 columns in a tile
 constexpr uint32_t kBf16Of128 = 0x4300;  // whose lowest bits count ones
 
 unsigned blocks_for(int64_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }
@@ -40,8 +40,8 @@ __global__ void tile_kernel(DeviceMatrix from, int64_t pieces, int64_t count, ui
     const uint32_t h = (s < 2 ? high.x : high.y) >> (s % 2 * 16);
     const auto nibble = [](uint32_t bits, int at) { return bits >> (4 * at) & 0xf; };
     uint32_t word = 0;
-    for (int pair = 0; pair < 2; ++pair) {    // which half of the bf16 pairs
-      for (int two = 0; two < 2; ++two) {     // columns 0, 1 or 2, 3
+    for (int pair = 0; pair < 2; ++pair) {  // which half of the bf16 pairs
+      for (int two = 0; two < 2; ++two) {   // columns 0, 1 or 2, 3
         const int shift = 16 * pair + 8 * two;
         word |= nibble(g, 2 * two + pair) << shift | nibble(h, 2 * two + pair) << (shift + 4);
       }
@@ -92,7 +92,8 @@ __global__ void __launch_bounds__(kThreads) unpack_tiles(Unpack u) {
   const int piece = static_cast<int>(blockIdx.x * (kThreads / 32) + threadIdx.x / 32);
   if (piece >= pieces) return;
   const int64_t tile = u.first / kTileRows + blockIdx.y;
-  const uint4 words = __ldcs(static_cast<const uint4*>(w.values) + (tile * pieces + piece) * 32 + lane);
+  const uint4 words =
+      __ldcs(static_cast<const uint4*>(w.values) + (tile * pieces + piece) * 32 + lane);
   const uint32_t* groups =
       w.groups + (tile * w.group_count + (piece >> u.weight.group_shift)) * kTileRows;
   uint4(&own)[kTileRows][9] = staged[threadIdx.x / 32];
@@ -165,7 +166,6 @@ template <bool kAligned>
 __global__ void round_kernel(RoundArgs a) {
   __shared__ float parts[32];
   wait_for_predecessor();
-  let_successor_begin();
   const float* x = a.x + blockIdx.x * a.n;
   auto* out = static_cast<uint16_t*>(a.out) + blockIdx.x * a.stride;
   const int64_t step = int64_t{blockDim.x} * 4;

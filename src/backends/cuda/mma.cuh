@@ -69,7 +69,9 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool insi
                : "memory");
 }
 
-__device__ __forceinline__ void close_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+__device__ __forceinline__ void close_copies() {
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+}
 
 // Until at most kOpen of the groups that were closed are on their way.
 template <int kOpen>
@@ -77,9 +79,11 @@ __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kOpen) : "memory");
 }
 
-// A kernel launched with `overlapped` may begin before the one in front of it has ended. It may
-// read weights; before it touches what other kernels write or read, every thread of it waits. A
-// kernel that lets its successor begin changes nothing else: the successor waits as well.
+// A kernel launched by launch_overlapped may begin before the one in front of it has ended, or has
+// room left for it. It may read weights; before it touches what other kernels write or read, every
+// thread of it waits. A kernel lets its successor begin where it leaves every multiprocessor the
+// same room: products do. Among the small blocks of attention the successor's large ones find room
+// here and there, and two of them on one multiprocessor while another has none.
 __device__ __forceinline__ void wait_for_predecessor() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;\n" ::: "memory");
