@@ -1,6 +1,7 @@
 #include "core/quantization.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 namespace squint {
@@ -47,6 +48,23 @@ QuantizedWeight QuantizedWeight::on_host(int64_t out, int64_t in,
   return {.codes = Tensor::on_host(DType::i8, {out, in}),
           .scales = Tensor::on_host(DType::bf16, {out, groups}),
           .zero_points = Tensor::on_host(DType::i8, {out, groups})};
+}
+
+std::vector<float> mse_errors() {
+  std::vector<float> table(static_cast<size_t>(kMseErrors));
+  for (uint32_t bits = 0; bits < table.size(); ++bits) {
+    table[bits] = round_to_bf16(std::pow(std::bit_cast<float>(bits << 16), kMseNorm));
+  }
+  return table;
+}
+
+int steps_before_patience_ends(uint32_t improved) {
+  int stale = 0;
+  for (int step = 0; step < kMseSteps; ++step) {
+    stale = ((improved >> step) & 1) != 0 ? 0 : stale + 1;
+    if (stale == kMsePatience) return step + 1;
+  }
+  return kMseSteps;
 }
 
 }  // namespace squint

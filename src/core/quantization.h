@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -45,6 +46,13 @@ inline constexpr int kMseSteps = 20;
 inline constexpr int kMsePatience = 5;
 inline constexpr float kMseGrid = 100.0f;
 inline constexpr float kMseNorm = 2.40625f;
+
+constexpr int64_t kMseErrors = 1 << 15;
+// |e|^kMseNorm rounded to bf16, by the bits of every non-negative bf16 e.
+std::vector<float> mse_errors();
+// Steps that run before kMsePatience in a row improve no group; bit i of `improved` says that step
+// i improved some.
+int steps_before_patience_ends(uint32_t improved);
 
 // One group, one value at a time: the definition that every kernel must reproduce bit for bit.
 // Values are bf16 numbers held in float; every operation rounds to bf16, as the reference does.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -66,6 +67,7 @@ struct AdaptiveRounding {
 enum class GeluKind : uint8_t { tanh, erf };
 
 class FusedOperators;
+using Between = std::function<void()>;
 
 class Backend {
  public:
@@ -107,6 +109,9 @@ class Backend {
   virtual void add(const Tensor& x, const Tensor& out) = 0;                  // out += x
   // out [T, n] = x [T, n] with row t multiplied by factor[t]
   virtual void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) = 0;
+  // out i32 [T] = the place of the largest of the first `count` values of each row of x [T, n]; the
+  // first of equals.
+  virtual void argmax(const Tensor& x, int64_t count, const Tensor& out) = 0;
 
   // Gradients: d_y is dLoss/dy. Outputs are overwritten.
   // Of rms_norm. d_x may be d_out.
@@ -124,8 +129,15 @@ class Backend {
   virtual void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) = 0;
   // out [n] += Σ_rows |x|
   virtual void add_abs_sum(const Tensor& x, const Tensor& out) = 0;
-  // Σ a ⊙ b, rows summed in float32, totals in double.
-  virtual double dot(const Tensor& a, const Tensor& b) = 0;
+  // Σ a ⊙ b over b's columns, which stand beside those of a from `first` on; rows summed in
+  // float32, totals in double.
+  virtual double dot(const Tensor& a, const Tensor& b, int64_t first) = 0;
+  // m f32 [n, n], of which the diagonal and what is above it are read, becomes R with Rᵀ R = m
+  // there; what is below is left undefined. False where m is not positive definite. `between` is
+  // called every now and then, and may throw to stop.
+  virtual bool factor_cholesky(const Tensor& m, const Between& between) = 0;
+  // x [rows, n] becomes x (Rᵀ R)⁻¹.
+  virtual void solve_cholesky(const Tensor& factor, const Tensor& x, const Between& between) = 0;
   // Integers and scales of weight (bf16 [out, in]) by spec awq-w4a16.md §2.3–2.5.
   virtual void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme,
                                Observer observer, const QuantizedWeight& out) = 0;

@@ -28,6 +28,10 @@ Tensor on_host(Context& cx, const Tensor& tensor) {
 
 Tensor copy_to_device(Context& cx, const Tensor& tensor) { return copied(cx.backend, tensor); }
 
+Tensor on_device(Context& cx, const Tensor& tensor) {
+  return tensor.device() == cx.backend.device() ? tensor : copy_to_device(cx, tensor);
+}
+
 Tensor zeros_on_device(Backend& backend, const Shape& shape) {
   const Tensor host = Tensor::on_host(DType::f32, shape);
   std::ranges::fill(host.span<float>(), 0.0f);

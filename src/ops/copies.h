@@ -11,6 +11,8 @@ namespace squint {
 Tensor copy_to_host(Context& cx, const Tensor& tensor);
 // The tensor itself where it is on the host, else a copy.
 Tensor on_host(Context& cx, const Tensor& tensor);
+// The tensor itself where it is on the backend's device, else a copy.
+Tensor on_device(Context& cx, const Tensor& tensor);
 // A copy in memory of its own on the backend's device.
 Tensor copy_to_device(Context& cx, const Tensor& tensor);
 // float32, in memory of its own on the backend's device.

@@ -113,6 +113,12 @@ void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor
   cx.backend.scale_rows(x, factor, out);
 }
 
+void argmax(Context& cx, const Tensor& x, int64_t count, const Tensor& out) {
+  SQUINT_CHECK(is_f32(x) && x.shape().rank() == 2 && count > 0 && count <= x.dim(1));
+  SQUINT_CHECK(out.dtype() == DType::i32 && out.numel() == x.dim(0));
+  cx.backend.argmax(x, count, out);
+}
+
 void norm_linears(Context& cx, const Tensor& x, const Tensor& norm, float eps,
                   std::span<const LinearWeight* const> weights, std::span<const Tensor> outs) {
   SQUINT_CHECK(is_f32(norm) && norm.numel() == x.dim(1) && weights.size() == outs.size());
@@ -203,9 +209,20 @@ void add_abs_sum(Context& cx, const Tensor& x, const Tensor& out) {
   cx.backend.add_abs_sum(x, out);
 }
 
-double dot(Context& cx, const Tensor& a, const Tensor& b) {
-  SQUINT_CHECK(same_f32(a, b) && a.shape().rank() == 2);
-  return cx.backend.dot(a, b);
+double dot(Context& cx, const Tensor& a, const Tensor& b, int64_t first) {
+  SQUINT_CHECK(is_f32(a) && is_f32(b) && a.shape().rank() == 2 && b.shape().rank() == 2);
+  SQUINT_CHECK(a.dim(0) == b.dim(0) && first >= 0 && first + b.dim(1) <= a.dim(1));
+  return cx.backend.dot(a, b, first);
+}
+
+bool factor_cholesky(Context& cx, const Tensor& m, const Between& between) {
+  SQUINT_CHECK(is_f32(m) && m.shape() == Shape({m.dim(0), m.dim(0)}));
+  return cx.backend.factor_cholesky(m, between);
+}
+
+void solve_cholesky(Context& cx, const Tensor& factor, const Tensor& x, const Between& between) {
+  SQUINT_CHECK(is_f32(factor) && factor.shape() == Shape({x.dim(1), x.dim(1)}) && is_f32(x));
+  cx.backend.solve_cholesky(factor, x, between);
 }
 
 void quantize_weight(Context& cx, const Tensor& weight, const QuantizationScheme& scheme,

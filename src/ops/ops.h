@@ -41,6 +41,9 @@ void add(Context& cx, const Tensor& x, const Tensor& out);
 // out [T, n] = x with row t multiplied by factor[t]. out may be x.
 void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor& out);
 
+// out i32 [T]: where the first `count` values of each row of x [T, n] are largest.
+void argmax(Context& cx, const Tensor& x, int64_t count, const Tensor& out);
+
 // Whether the operators below are there, and nobody wants to see what lies between their parts.
 bool has_fused(const Context& cx);
 // See FusedOperators.
@@ -64,7 +67,9 @@ void attention_gradient(Context& cx, const AttentionGradientArgs& args);
 void add_second_moment(Context& cx, const Tensor& x, const Tensor& out);
 void add_cross_moment(Context& cx, const Tensor& x, const Tensor& y, const Tensor& out);
 void add_abs_sum(Context& cx, const Tensor& x, const Tensor& out);
-double dot(Context& cx, const Tensor& a, const Tensor& b);
+double dot(Context& cx, const Tensor& a, const Tensor& b, int64_t first = 0);
+bool factor_cholesky(Context& cx, const Tensor& m, const Between& between);
+void solve_cholesky(Context& cx, const Tensor& factor, const Tensor& x, const Between& between);
 // weight bf16 [out, in], whose groups must divide in.
 void quantize_weight(Context& cx, const Tensor& weight, const QuantizationScheme& scheme,
                      Observer observer, const QuantizedWeight& out);

@@ -233,7 +233,7 @@ class BlockQuantizer {
       }
       for (size_t i = 0; i < shares.size(); ++i) {
         pairs[i].finish(cx_, smoothed_.columns(first), qwen3_vl::module_name(layer_, first));
-        for (const auto& [role, q] : rounded_with_feedback(shares[i].roles, pairs[i])) {
+        for (const auto& [role, q] : rounded_with_feedback(shares[i].roles, std::move(pairs[i]))) {
           current[role].weight = pack_linear(q, scheme(role));
           finish(role, q);
         }
@@ -259,23 +259,25 @@ class BlockQuantizer {
   }
 
   std::vector<std::pair<LinearRole, QuantizedWeight>> rounded_with_feedback(
-      const std::vector<LinearRole>& roles, const PairStatistics& pair) {
+      const std::vector<LinearRole>& roles, PairStatistics pair) {
     const FeedbackPlan& feedback = *plan_.feedback;
-    const LongWork work(cx_.backend.host_threads(), plan_.on_candidate);
-    AdaptiveRounding how =
-        adaptive_rounding(pair.hessian(), feedback.damping, feedback.rounds, work);
+    std::vector<Tensor> targets;
+    for (const LinearRole role : roles) targets.push_back(smoothed_.linear(role));
+    if (feedback.propagation > 0) {
+      const std::vector<Tensor> weights = std::move(targets);
+      targets = pair.times_cross(cx_, weights);
+      propagate(cx_, pair.hessian(), weights, targets, feedback.propagation, plan_.on_candidate);
+    }
+    AdaptiveRounding how = adaptive_rounding(cx_, pair.take_hessian(), feedback.damping,
+                                             feedback.rounds, plan_.on_candidate);
     how.search = plan_.weighted_ranges || plan_.observer == Observer::mse;
     if (!plan_.weighted_ranges) std::ranges::fill(how.importance.span<float>(), 1.0f);
     std::vector<std::pair<LinearRole, QuantizedWeight>> out;
-    for (const LinearRole role : roles) {
+    for (size_t i = 0; i < roles.size(); ++i) {
       plan_.on_candidate();
-      const Tensor weight = smoothed_.linear(role);
-      const Tensor target = feedback.propagation > 0
-                                ? propagated(weight, pair.times_cross(cx_, weight), pair.hessian(),
-                                             feedback.propagation, work)
-                                : weight;
-      out.emplace_back(role, empty(role));
-      ops::round_adaptively(cx_, target, how, scheme(role), out.back().second);
+      out.emplace_back(roles[i], empty(roles[i]));
+      ops::round_adaptively(cx_, targets[i], how, scheme(roles[i]), out.back().second);
+      targets[i] = {};
     }
     return out;
   }

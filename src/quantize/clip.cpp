@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "ops/copies.h"
+
 namespace squint::quantize {
 namespace {
 
@@ -76,7 +78,7 @@ class GroupClipper {
   void multiply(const LinearWeight& moment) {
     const Arena::Scope scope(cx_.scratch);
     const Tensor product = cx_.scratch.tensor(error_.shape());
-    ops::linear(cx_, error_, moment, product);
+    ops::linear(cx_, on_device(cx_, error_), moment, product);
     cx_.backend.copy(product, product_);
     cx_.backend.synchronize();
   }
@@ -134,8 +136,9 @@ void round_clipped(Context& cx, const Tensor& weight, const InputStatistics& inp
   // What stays where no range has a finite loss.
   ops::quantize_weight(cx, round_to_bf16(weight), scheme, Observer::minmax, out);
   const int64_t group = scheme.group_columns(weight.dim(1));
+  const Tensor all = on_host(cx, input.moment());
   for (int64_t first = 0; first < weight.dim(1); first += group) {
-    const LinearWeight moment = group_moment(cx, input.moment(), columns, first, group);
+    const LinearWeight moment = group_moment(cx, all, columns, first, group);
     GroupClipper(cx, weight, scheme, first).run(moment, out);
   }
 }

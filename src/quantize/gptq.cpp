@@ -1,125 +1,135 @@
 #include "quantize/gptq.h"
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "base/check.h"
-#include "quantize/cholesky.h"
+#include "ops/copies.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
 namespace {
 
-using Matrix = Eigen::MatrixXd;
-using HostMatrix =
-    Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
-
 constexpr double kRidge = 0.05;
 
-HostMatrix view(const Tensor& t) { return {t.span<const float>().data(), t.dim(0), t.dim(1)}; }
-
-double mean_diagonal(const HostMatrix& h) {
-  return h.diagonal().cast<double>().sum() / static_cast<double>(h.rows());
+double mean_diagonal(const Tensor& h) {
+  const int64_t n = h.dim(0);
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += h.span<const float>()[i * n + i];
+  return sum / static_cast<double>(n);
 }
 
 // Columns by falling E[x²]; equal ones in their own order.
-std::vector<int32_t> falling_order(const HostMatrix& h) {
-  std::vector<int32_t> order(static_cast<size_t>(h.rows()));
+std::vector<int32_t> falling_order(std::span<const float> squares) {
+  std::vector<int32_t> order(squares.size());
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](int32_t a, int32_t b) { return h(a, a) > h(b, b); });
+  std::ranges::stable_sort(order, [&](int32_t a, int32_t b) { return squares[a] > squares[b]; });
   return order;
 }
 
-// The lower factor of H + damp with rows and columns in the order reversed: read backwards it is
-// the upper one of H = U D Uᵀ.
-Matrix reversed_factor(const HostMatrix& h, const std::vector<int32_t>& order, double damp,
-                       double shrinkage, const LongWork& work) {
-  const auto n = static_cast<Eigen::Index>(order.size());
-  Matrix m(n, n);
-  for (Eigen::Index j = 0; j < n; ++j) {
-    for (Eigen::Index i = j; i < n; ++i) {
-      m(i, j) = h(order[static_cast<size_t>(n - 1 - i)], order[static_cast<size_t>(n - 1 - j)]);
-    }
-    m(j, j) += shrinkage * m(j, j) + damp;
-  }
-  if (!factor_cholesky(m, work.threads, work.between)) return {};
-  return m;
+void each_row(Context& cx, int64_t rows, const std::function<void(int64_t)>& body) {
+  cx.backend.host_threads().parallel_for(rows, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) body(row);
+  });
+}
+
+// The factor of H + damp with rows and columns in the order reversed, or nothing.
+Tensor reversed_factor(Context& cx, const Tensor& hessian, const std::vector<int32_t>& order,
+                       double damp, double shrinkage, const Between& between) {
+  const int64_t n = hessian.dim(0);
+  const Tensor m = Tensor::on_host(DType::f32, hessian.shape());
+  each_row(cx, n, [&](int64_t i) {
+    const float* from = hessian.span<const float>().data() + order[n - 1 - i] * n;
+    float* to = m.span<float>().data() + i * n;
+    for (int64_t j = i; j < n; ++j) to[j] = from[order[n - 1 - j]];
+    to[i] = static_cast<float>(to[i] + shrinkage * to[i] + damp);
+  });
+  const Tensor there = on_device(cx, m);
+  return ops::factor_cholesky(cx, there, between) ? on_host(cx, there) : Tensor();
+}
+
+// Rᵀ R = H reversed is H = U D Uᵀ with U and D read backwards from R: turned around, R is the
+// lower triangle Uᵀ, whose rows times its diagonal.
+void make_feedback(Context& cx, const Tensor& factor) {
+  const int64_t n = factor.dim(0);
+  const std::span<float> values = factor.span<float>();
+  each_row(cx, (n + 1) / 2, [&](int64_t i) {
+    const auto row = values.begin() + i * n;
+    const auto last = values.end() - i * n;  // behind the row that takes its place
+    const bool middle = i == n - 1 - i;
+    for (int64_t j = 0; j < (middle ? n / 2 : n); ++j) std::swap(row[j], last[-1 - j]);
+  });
+  each_row(cx, n, [&](int64_t k) {
+    const std::span<float> row = values.subspan(static_cast<size_t>(k * n), static_cast<size_t>(n));
+    const double diagonal = row[k];
+    for (int64_t j = 0; j < n; ++j) row[j] = j < k ? static_cast<float>(row[j] / diagonal) : 0;
+  });
 }
 
 }  // namespace
 
-AdaptiveRounding adaptive_rounding(const Tensor& hessian, const Damping& damping, int rounds,
-                                   const LongWork& work) {
+AdaptiveRounding adaptive_rounding(Context& cx, Tensor hessian, const Damping& damping, int rounds,
+                                   const Between& between) {
   SQUINT_CHECK(hessian.dim(0) == hessian.dim(1));
-  const HostMatrix h = view(hessian);
-  const Eigen::Index n = h.rows();
-  const double mean = mean_diagonal(h);
+  const int64_t n = hessian.dim(0);
+  const double mean = mean_diagonal(hessian);
   AdaptiveRounding out;
   out.rounds = rounds;
-  out.order = falling_order(h);
+  out.importance = Tensor::on_host(DType::f32, {n});
+  const std::span<float> squares = out.importance.span<float>();
+  for (int64_t k = 0; k < n; ++k) squares[k] = hessian.span<float>()[k * n + k];
+  out.order = falling_order(squares);
   // Inputs that are always zero: every weight is as good as another.
   double damp = mean > 0 ? damping.dampening * mean : 1.0;
-  Matrix lower;
-  for (int attempt = 0; lower.size() == 0; ++attempt) {
+  for (int attempt = 0; out.feedback.empty(); ++attempt) {
     if (attempt == 6 || !std::isfinite(mean)) {
       throw Error(
           ErrorCode::bad_input,
           "the calibration activations have no usable second moments; is a row degenerate?");
     }
     if (attempt > 0) damp = std::max(10 * damp, 1e-4 * mean);
-    lower = reversed_factor(h, out.order, damp, damping.shrinkage, work);
+    out.feedback = reversed_factor(cx, hessian, out.order, damp, damping.shrinkage, between);
   }
-  out.hessian = Tensor::on_host(DType::f32, hessian.shape());
-  out.feedback = Tensor::on_host(DType::f32, hessian.shape());
-  out.importance = Tensor::on_host(DType::f32, {hessian.dim(0)});
-  const std::span<float> damped = out.hessian.span<float>();
-  std::ranges::copy(hessian.span<const float>(), damped.begin());
-  const std::span<float> feedback = out.feedback.span<float>();
-  for (Eigen::Index k = 0; k < n; ++k) {
-    damped[static_cast<size_t>(k * n + k)] +=
-        static_cast<float>(damping.shrinkage * h(k, k) + damp);
-    out.importance.span<float>()[static_cast<size_t>(k)] = h(k, k);
-    for (Eigen::Index j = 0; j < n; ++j) {
-      feedback[static_cast<size_t>(k * n + j)] =
-          j < k ? static_cast<float>(lower(n - 1 - j, n - 1 - k) / lower(n - 1 - k, n - 1 - k)) : 0;
-    }
+  make_feedback(cx, out.feedback);
+  for (int64_t k = 0; k < n; ++k) {
+    hessian.span<float>()[k * n + k] += static_cast<float>(damping.shrinkage * squares[k] + damp);
   }
+  out.hessian = std::move(hessian);
   return out;
 }
 
-Tensor propagated(const Tensor& weight, const Tensor& wc, const Tensor& hessian, double strength,
-                  const LongWork& work) {
-  const HostMatrix w = view(weight);
-  const HostMatrix target = view(wc);
-  const double ridge = kRidge * mean_diagonal(view(hessian));
-  Matrix h = view(hessian).cast<double>();
-  h.diagonal().array() += ridge;
-  if (!factor_cholesky(h, work.threads, work.between)) return weight;  // always zero
-  Tensor out = Tensor::on_host(DType::f32, weight.shape());
-  const std::span<float> to = out.span<float>();
-  const Eigen::Index n = w.cols();
-  // Rows are solved for in blocks of a fixed size, whatever the number of threads.
-  constexpr int64_t kBlock = 32;
-  const int64_t blocks = (w.rows() + kBlock - 1) / kBlock;
-  work.threads.parallel_for(blocks, 1, [&](int64_t begin, int64_t end, int worker) {
-    for (int64_t block = begin; block < end; ++block) {
-      if (worker == 0) work.between();
-      const Eigen::Index first = block * kBlock;
-      const Eigen::Index count = std::min<Eigen::Index>(kBlock, w.rows() - first);
-      const Matrix rows = w.middleRows(first, count).cast<double>();
-      Matrix wanted = (target.middleRows(first, count).cast<double>() + ridge * rows).transpose();
-      solve_cholesky(h, wanted);
-      for (Eigen::Index r = 0; r < count; ++r) {
-        for (Eigen::Index i = 0; i < n; ++i) {
-          to[static_cast<size_t>((first + r) * n + i)] =
-              static_cast<float>(rows(r, i) + strength * (wanted(i, r) - rows(r, i)));
-        }
-      }
+void propagate(Context& cx, const Tensor& hessian, std::span<const Tensor> weights,
+               std::span<const Tensor> targets, double strength, const Between& between) {
+  SQUINT_CHECK(weights.size() == targets.size());
+  const int64_t n = hessian.dim(0);
+  const auto ridge = static_cast<float>(kRidge * mean_diagonal(hessian));
+  Tensor ridged = copy_to_host(cx, hessian);
+  for (int64_t i = 0; i < n; ++i) ridged.span<float>()[i * n + i] += ridge;
+  const Tensor factor = on_device(cx, ridged);
+  ridged = {};
+  const bool positive = ops::factor_cholesky(cx, factor, between);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const float* weight = weights[i].span<const float>().data();
+    float* target = targets[i].span<float>().data();
+    if (!positive) {  // the inputs are always zero
+      std::copy_n(weight, weights[i].numel(), target);
+      continue;
     }
-  });
-  return out;
+    const auto each_value = [&](const auto& body) {
+      each_row(cx, weights[i].dim(0), [&](int64_t row) {
+        for (int64_t at = row * n; at < (row + 1) * n; ++at) body(at);
+      });
+    };
+    each_value([&](int64_t at) { target[at] += ridge * weight[at]; });
+    const Tensor there = on_device(cx, targets[i]);
+    ops::solve_cholesky(cx, factor, there, between);
+    const Tensor closest = on_host(cx, there);
+    const float* best = closest.span<const float>().data();
+    each_value([&](int64_t at) {
+      target[at] = static_cast<float>(weight[at] + strength * (best[at] - weight[at]));
+    });
+  }
 }
 
 }  // namespace squint::quantize

@@ -4,27 +4,16 @@
 // A linear layer's output error, per token, is tr(E H Eᵀ) with E = w - ŵ and H = E[x xᵀ]. Columns
 // are rounded one after the other, largest E[x²] first; each takes over what the errors before it
 // can be made up with.
+//
+// A layer of an 8B has a H of 0.6 GB: what is made of it takes its memory where it can. Matrices
+// are f32 and on the host; `between` is called every now and then, and may throw to stop.
 #pragma once
 
-#include <functional>
-#include <utility>
+#include <span>
 
-#include "base/thread_pool.h"
-#include "ops/backend.h"
+#include "ops/ops.h"
 
 namespace squint::quantize {
-
-// What takes long for a wide layer: on which threads, and what is called every now and then, which
-// may throw to stop.
-struct LongWork {
-  // NOLINTNEXTLINE(google-explicit-constructor): a pool alone says all there is to say.
-  LongWork(
-      ThreadPool& pool, std::function<void()> between_parts = [] {})
-      : threads(pool), between(std::move(between_parts)) {}
-
-  ThreadPool& threads;
-  std::function<void()> between;
-};
 
 // What is added to the diagonal: a part of its mean, as GPTQ does, and a part of each element. The
 // latter shrinks all correlations to 1 / (1 + shrinkage) of what the calibration rows say: rows are
@@ -35,18 +24,18 @@ struct Damping {
   double shrinkage = 0;
 };
 
-// hessian f32 [n, n], symmetric, on the host. Where H is so close to singular that this is not
-// enough, more is added. Throws Error(bad_input) where nothing helps: values that are not finite.
-AdaptiveRounding adaptive_rounding(const Tensor& hessian, const Damping& damping, int rounds,
-                                   const LongWork& work);
+// hessian [n, n], symmetric, becomes a part of what is returned, damped. Where H is so close to
+// singular that this is not enough, more is added. Throws Error(bad_input) where nothing helps:
+// values that are not finite.
+AdaptiveRounding adaptive_rounding(Context& cx, Tensor hessian, const Damping& damping, int rounds,
+                                   const Between& between);
 
-// The weight whose outputs on the inputs x come closest to those of `weight` on the inputs x_f that
-// the unquantized model has, as far as `strength` (0..1) of the way:
+// Each of `targets` [out, n], w C before, becomes the weight whose outputs on the inputs x come
+// closest to those of w = weights[i] on the inputs x_f that the unquantized model has, as far as
+// `strength` (0..1) of the way:
 //
 //     w + strength (w (C + λ)(H + λ)⁻¹ - w),   C = E[x_f xᵀ], λ = ridge * mean of H's diagonal
-//
-// wc = w C, f32 [out, n]. All on the host.
-Tensor propagated(const Tensor& weight, const Tensor& wc, const Tensor& hessian, double strength,
-                  const LongWork& work);
+void propagate(Context& cx, const Tensor& hessian, std::span<const Tensor> weights,
+               std::span<const Tensor> targets, double strength, const Between& between);
 
 }  // namespace squint::quantize

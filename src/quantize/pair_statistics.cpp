@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "ops/copies.h"
+#include "quantize/moments.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
@@ -36,43 +37,31 @@ void PairStatistics::add(Context& cx, const Tensor& x, const Tensor& x_f,
 void PairStatistics::finish(Context& cx, std::span<const float> smooth, std::string_view where) {
   // Where nothing counts, all moments are 0 and any rounding is as good as another.
   const double weight = total_ > 0 ? total_ : 1;
-  moment_ = copy_to_host(cx, moment_);
-  cross_ = copy_to_host(cx, cross_);
-  const int64_t n = moment_.dim(0);
-  const std::span<float> h = moment_.span<float>();
-  const std::span<float> c = cross_.span<float>();
-  bool finite = true;
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      const double divisor = smooth.empty() ? weight : weight * static_cast<double>(smooth[j]);
-      c[i * n + j] = static_cast<float>(c[i * n + j] / divisor);
-      finite = finite && std::isfinite(c[i * n + j]);
-      if (j < i) continue;
-      h[i * n + j] = static_cast<float>(h[i * n + j] / weight);
-      h[j * n + i] = h[i * n + j];
-      finite = finite && std::isfinite(h[i * n + j]);
-    }
-  }
+  moment_ = on_host(cx, moment_);
+  cross_ = on_host(cx, cross_);
+  ThreadPool& threads = cx.backend.host_threads();
+  const bool finite =
+      take_mean(moment_, weight, threads) && divide_columns(cross_, weight, smooth, threads);
   if (!finite) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: the calibration activations are not finite; does the model itself "
                             "answer sensibly?",
                             where));
   }
-  LinearWeight transposed;  // cross_ is Cᵀ: a linear layer with it multiplies by C
-  transposed.out_features = n;
-  transposed.in_features = n;
-  transposed.weight = std::move(cross_);
-  prepared_cross_ = cx.backend.prepare(transposed);
 }
 
-Tensor PairStatistics::times_cross(Context& cx, const Tensor& weight) const {
-  const Arena::Scope scope(cx.scratch);
-  const Tensor on_device = cx.scratch.tensor(weight.shape());
-  const Tensor product = cx.scratch.tensor(weight.shape());
-  cx.backend.copy(weight, on_device);
-  ops::linear(cx, on_device, prepared_cross_, product);
-  return copy_to_host(cx, product);
+std::vector<Tensor> PairStatistics::times_cross(Context& cx, std::span<const Tensor> weights) {
+  // cross_ is Cᵀ: a linear layer with it multiplies by C.
+  const Tensor cross = on_device(cx, std::exchange(cross_, {}));
+  std::vector<Tensor> out;
+  for (const Tensor& weight : weights) {
+    const Tensor product = Tensor::on_host(DType::f32, weight.shape());
+    multiply_in_parts(cx, on_device(cx, weight), cross, [&](int64_t first, const Tensor& columns) {
+      put_columns(on_host(cx, columns), first, product);
+    });
+    out.push_back(product);
+  }
+  return out;
 }
 
 }  // namespace squint::quantize

@@ -2,7 +2,10 @@
 // inputs x_f that the unquantized model has at the same place: Σ w x xᵀ and Σ w x x_fᵀ.
 #pragma once
 
+#include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "ops/ops.h"
 #include "quantize/token_class.h"
@@ -20,18 +23,16 @@ class PairStatistics {
   // Throws Error(bad_input), naming `where`, for values that are not finite.
   void finish(Context& cx, std::span<const float> smooth, std::string_view where);
 
-  const Tensor& hessian() const { return moment_; }  // E[x xᵀ], f32 [in, in], on the host
-  // w C, with C = E[x_f xᵀ]: f32 [out, in] on the host.
-  Tensor times_cross(Context& cx, const Tensor& weight) const;
-
-  static int64_t bytes(int64_t in) { return 2 * in * in * 4; }
+  const Tensor& hessian() const { return moment_; }     // E[x xᵀ], f32 [in, in], on the host
+  Tensor take_hessian() { return std::move(moment_); }  // which is not kept here any longer
+  // w C for each of `weights`, with C = E[x_f xᵀ], which is given up: f32 [out, in] on the host.
+  std::vector<Tensor> times_cross(Context& cx, std::span<const Tensor> weights);
 
  private:
   ClassWeights weights_;
   double total_ = 0;
   Tensor moment_;
   Tensor cross_;
-  LinearWeight prepared_cross_;
 };
 
 }  // namespace squint::quantize

@@ -11,6 +11,7 @@
 
 #include "io/atomic_file.h"
 #include "quantize/check_options.h"
+#include "quantize/moments.h"
 #include "quantize/phases.h"
 #include "quantize/predictions.h"
 #include "quantize/statistics.h"
@@ -90,9 +91,11 @@ int64_t block_bytes(const PlanInputs& in, const Sizes& sizes, const Packed& pack
   // Codes and what error remains.
   const int64_t matrix = sizes.largest * (1 + kFloat);
   if (in.size.rows == 0) return matrix + packed.largest_layer;
-  // Its error and that times the second moment, in the operators' memory beside a chunk's values;
-  // with feedback also what was to be rounded, before and after errors were made up for.
-  const int64_t products = (has_feedback(in.options) ? 4 : 2) * sizes.largest * kFloat;
+  // Its error, and a part of that times the second moment; with feedback what is to be rounded,
+  // before and after errors were made up for.
+  const int64_t products = ((has_feedback(in.options) ? 2 : 1) * sizes.largest +
+                            kMomentColumns * 2 * sizes.widest) *
+                           kFloat;
   return sizes.weights * 2 + matrix + products + chunk_bytes(in, sizes) + packed.largest_layer;
 }
 
@@ -102,10 +105,9 @@ int64_t statistics_bytes(const PlanInputs& in, const Sizes& sizes) {
   const int64_t observed = 2 * InputStatistics::bytes(c.hidden) + InputStatistics::bytes(sizes.q) +
                            InputStatistics::bytes(c.intermediate);
   if (!has_feedback(in.options)) return observed;
-  // Of the widest input: H, what its errors are made up with, H beside the unquantized model's
-  // inputs in two forms, and a factor in float64.
-  const int64_t square = sizes.widest * sizes.widest;
-  return observed + square * (4 * kFloat + 8);
+  // Of the widest input: H, a factor, and, before there is the one, the sums with the unquantized
+  // model's inputs.
+  return observed + sizes.widest * sizes.widest * 2 * kFloat;
 }
 
 // Of the pass that says what tokens count: layers' inputs, a layer twice as it is and transposed,

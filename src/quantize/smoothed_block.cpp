@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "ops/copies.h"
+
 namespace squint::quantize {
 
 using qwen3_vl::DecoderBlockWeights;
@@ -74,16 +76,15 @@ Tensor in_scratch(Context& cx, std::span<const float> values) {
 }
 
 // Mean squared error of the outputs of all sinks when their columns are scaled before rounding.
-double smoothing_loss(Context& cx, const DecoderBlockWeights& stored, const SmoothGroup& group,
+double smoothing_loss(Context& cx, std::span<const Tensor> weights,
                       const QuantizationScheme& scheme, const InputStatistics& input,
                       std::span<const float> scale) {
   const Arena::Scope scope(cx.scratch);
   const Tensor smooth = in_scratch(cx, scale);
   double total = 0;
   int64_t outputs = 0;
-  for (const LinearRole sink : group.sinks) {
+  for (const Tensor& weight : weights) {
     const Arena::Scope sink_scope(cx.scratch);
-    const Tensor& weight = dense(stored[sink]);
     const Tensor error = cx.scratch.tensor(weight.shape());
     ops::quantization_error(cx, weight, smooth, scheme, error);
     total += input.output_error(cx, error);
@@ -101,12 +102,13 @@ SmoothingReport smooth_group(Context& cx, const DecoderBlockWeights& stored, int
   for (const LinearRole sink : group.sinks) matrices.push_back(dense(stored[sink]));
   const std::vector<double> weight_mean =
       weight_means(matrices, *scheme, cx.backend.host_threads());
-  Smoothing best =
-      best_smoothing(input.abs_mean(), weight_mean, candidates(plan.duo, plan.grid),
-                     [&](std::span<const float> factors) {
-                       plan.on_candidate();
-                       return smoothing_loss(cx, stored, group, *scheme, input, factors);
-                     });
+  std::vector<Tensor> there;
+  for (const Tensor& matrix : matrices) there.push_back(on_device(cx, matrix));
+  Smoothing best = best_smoothing(input.abs_mean(), weight_mean, candidates(plan.duo, plan.grid),
+                                  [&](std::span<const float> factors) {
+                                    plan.on_candidate();
+                                    return smoothing_loss(cx, there, *scheme, input, factors);
+                                  });
   block.apply(group, std::move(best.scale));
   return {.layer = layer,
           .group = std::string(group.name),

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "ops/copies.h"
+#include "quantize/moments.h"
 #include "squint/error.h"
 
 namespace squint::quantize {
@@ -34,32 +35,17 @@ void InputStatistics::add(Context& cx, const Tensor& x) {
 
 void InputStatistics::finish(Context& cx, std::string_view where) {
   SQUINT_CHECK(tokens_ > 0);
-  abs_sum_ = copy_to_host(cx, abs_sum_);
-  moment_ = copy_to_host(cx, moment_);
-  const int64_t n = moment_.dim(0);
-  const std::span<float> h = moment_.span<float>();
-  const auto count = static_cast<float>(tokens_);
-  bool finite = true;
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = i; j < n; ++j) {
-      const float mean = h[i * n + j] / count;
-      finite = finite && std::isfinite(mean);
-      h[i * n + j] = mean;
-      h[j * n + i] = mean;
-    }
-  }
-  if (!finite) {
+  abs_sum_ = on_host(cx, abs_sum_);
+  Tensor host = on_host(cx, moment_);
+  if (!take_mean(host, static_cast<double>(tokens_), cx.backend.host_threads())) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: the calibration activations are not finite; does the model itself "
                             "answer sensibly?",
                             where));
   }
-  for (int64_t i = 0; i < n; ++i) squares_.push_back(h[i * n + i]);
-  LinearWeight weight;
-  weight.out_features = n;
-  weight.in_features = n;
-  weight.weight = moment_;
-  prepared_ = cx.backend.prepare(weight);
+  const int64_t n = host.dim(0);
+  for (int64_t i = 0; i < n; ++i) squares_.push_back(host.span<float>()[i * n + i]);
+  moment_ = on_device(cx, host);
 }
 
 std::vector<float> InputStatistics::abs_mean() const {
@@ -71,10 +57,12 @@ std::vector<float> InputStatistics::abs_mean() const {
 }
 
 double InputStatistics::output_error(Context& cx, const Tensor& error) const {
-  const Arena::Scope scope(cx.scratch);
-  const Tensor product = cx.scratch.tensor(error.shape());
-  ops::linear(cx, error, prepared_, product);
-  return ops::dot(cx, error, product);
+  const Tensor there = on_device(cx, error);
+  double total = 0;
+  multiply_in_parts(cx, there, moment_, [&](int64_t first, const Tensor& product) {
+    total += ops::dot(cx, there, product, first);
+  });
+  return total;
 }
 
 BlockObserver::BlockObserver(Context& cx, const qwen3_vl::DecoderBlock& block)

@@ -22,17 +22,17 @@ class InputStatistics {
 
   std::vector<float> abs_mean() const;                                // E|x|, [in]
   const std::vector<float>& square_mean() const { return squares_; }  // E[x²], [in]
-  const Tensor& moment() const { return moment_; }  // H = E[x xᵀ], f32 [in, in], on the host
+  // H = E[x xᵀ], f32 [in, in], where the backend keeps things.
+  const Tensor& moment() const { return moment_; }
   // Σ_r e_r H e_rᵀ with H = E[x xᵀ]: the summed squared error of the outputs of a layer whose
   // weight is off by `error` [out, in], per token. Exact up to rounding for one linear layer.
   double output_error(Context& cx, const Tensor& error) const;
 
-  static int64_t bytes(int64_t in) { return 2 * in * in * 4 + in * 4; }
+  static int64_t bytes(int64_t in) { return in * in * 4 + in * 4; }
 
  private:
   Tensor abs_sum_;
-  Tensor moment_;          // f32 [in, in]
-  LinearWeight prepared_;  // the same, for products with it
+  Tensor moment_;
   std::vector<float> squares_;
   int64_t tokens_ = 0;
 };

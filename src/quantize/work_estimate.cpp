@@ -186,17 +186,18 @@ class Estimate {
     const double inputs = 2 * tokens_ * (u.before_input / r_.product + values / r_.pass) +
                           2 * layer_.weights / r_.pass +
                           counted * tokens_ * u.in * u.in * (0.5 / r_.moment + 1 / r_.product);
-    const double cube = u.in * u.in * u.in / 6;
-    const double targets =
-        in_.options.propagation > 0
-            ? matrices * cube / r_.factor + out * u.in * u.in * (1 / r_.solve + 1 / r_.product)
-            : 0;
+    // A triangular factor; by products, of blocks not as large as those that the sample timed.
+    constexpr double kBlocks = 1.3;
+    const double factor = kBlocks * u.in * u.in * u.in / 6 / r_.product;
+    const double targets = in_.options.propagation > 0
+                               ? counted * factor + out * u.in * u.in * (kBlocks + 1) / r_.product
+                               : 0;
     // Real weights move more integers than the sample's, by which descent was timed.
     constexpr double kMoves = 1.5;
     const double rounding =
         kMoves * out * u.in *
         (range_search() + u.in / 2 / r_.feedback + in_.options.rounds * u.in / r_.descent);
-    return inputs + counted * cube / r_.factor + targets + rounding;
+    return inputs + counted * factor + targets + rounding;
   }
 
   double rounding() const {

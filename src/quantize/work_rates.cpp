@@ -1,6 +1,5 @@
 #include "quantize/work_rates.h"
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <ctime>
 #include <functional>
@@ -10,8 +9,8 @@
 #include "base/random.h"
 #include "core/quantization.h"
 #include "io/fingerprint.h"
+#include "ops/copies.h"
 #include "ops/ops.h"
-#include "quantize/cholesky.h"
 #include "quantize/gptq.h"
 
 namespace squint::quantize {
@@ -52,12 +51,6 @@ Tensor random_values(const Shape& shape, Random& random) {
   return out;
 }
 
-Tensor on_device(Context& cx, const Tensor& host) {
-  Tensor out = cx.scratch.tensor(host.shape());
-  cx.backend.copy(host, out);
-  return out;
-}
-
 class Sampler {
  public:
   explicit Sampler(Backend& backend)
@@ -70,12 +63,10 @@ class Sampler {
     WorkRates rates;
     sample_products(rates);
     sample_rounding(rates);
-    sample_factors(rates);
     // On one thread, and for all of them so many times as much.
     const auto threads = static_cast<double>(cx_.backend.host_threads().size());
-    for (double* rate :
-         {&rates.product, &rates.moment, &rates.search, &rates.range_search, &rates.pass,
-          &rates.feedback, &rates.descent, &rates.factor, &rates.solve}) {
+    for (double* rate : {&rates.product, &rates.moment, &rates.search, &rates.range_search,
+                         &rates.pass, &rates.feedback, &rates.descent}) {
       *rate *= threads;
     }
     const std::string bytes(size_t{1} << 18, 'x');
@@ -131,7 +122,7 @@ class Sampler {
                                      empty(parts));
              });
     };
-    AdaptiveRounding how = adaptive_rounding(hessian, {0.01}, 0, cx_.backend.host_threads());
+    AdaptiveRounding how = adaptive_rounding(cx_, hessian, {0.01}, 0, [] {});
     how.search = false;
     const double feedback = seconds_a_weight(how);
     how.rounds = 2;
@@ -141,29 +132,6 @@ class Sampler {
     rates.range_search = 1 / seconds_a_weight(alone);
     rates.feedback = kColumns / 2 / feedback;
     rates.descent = kColumns / std::max(descent, feedback / 10);
-  }
-
-  void sample_factors(WorkRates& rates) const {
-    constexpr Eigen::Index kSize = 256;
-    const Eigen::MatrixXd h =
-        Eigen::MatrixXd::Constant(kSize, kSize, 0.1) + Eigen::MatrixXd::Identity(kSize, kSize);
-    ThreadPool one(1);
-    Eigen::MatrixXd factor;
-    rates.factor = rate_of(kSize * kSize * kSize / 6.0, [&](int parts) {
-      for (int i = 0; i < parts; ++i) {
-        factor = h;
-        factor_cholesky(factor, one);
-      }
-    });
-    constexpr Eigen::Index kAtOnce = 32;
-    rates.solve = rate_of(kSize * kSize * kAtOnce, [&](int parts) {
-      cx_.backend.host_threads().parallel_for(parts, 1, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) {
-          Eigen::MatrixXd rows = Eigen::MatrixXd::Constant(kSize, kAtOnce, 1.0);
-          solve_cholesky(factor, rows);
-        }
-      });
-    });
   }
 
   Arena scratch_;  // of its own: what a run has taken it keeps

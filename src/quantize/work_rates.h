@@ -14,8 +14,6 @@ struct WorkRates {
   double pass = 0;          // weights of which errors are taken
   double feedback = 0;      // multiplications of rounding with feedback
   double descent = 0;       // of a round of descent
-  double factor = 0;        // of a triangular factor in float64
-  double solve = 0;         // of solving with it
   double hash = 0;          // bytes; on one thread
 };
 

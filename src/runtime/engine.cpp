@@ -220,6 +220,15 @@ class Engine::Impl {
             const OnText& on_text) const {
     // Rows of the head past the vocabulary have no text.
     const auto known = static_cast<size_t>(model_.processor().tokenizer().size());
+    if (std::ranges::all_of(sequences, &Sequence::is_greedy)) {  // spares the logits a way
+      const Tensor ids = cx.scratch.tensor({logits.dim(0)}, DType::i32);
+      ops::argmax(cx, logits, static_cast<int64_t>(known), ids);
+      const Tensor host = on_host(cx, ids);
+      for (size_t i = 0; i < sequences.size(); ++i) {
+        sequences[i]->take(host.span<int32_t>()[i], on_text);
+      }
+      return;
+    }
     const Tensor host = copy_to_host(cx, logits);  // penalties are written into it
     for (size_t i = 0; i < sequences.size(); ++i) {
       const Tensor row = host.rows(static_cast<int64_t>(i), 1);

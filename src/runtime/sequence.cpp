@@ -19,12 +19,21 @@ Sequence::Sequence(const Request& request, qwen3_vl::ModelInput input, int64_t l
   done.image_tokens = input_.image_tokens();
 }
 
+bool Sequence::is_greedy() const {
+  const Sampling& s = request_.sampling;
+  return s.temperature <= 0 && s.repetition_penalty == 1 && s.presence_penalty == 0;
+}
+
 void Sequence::take(std::span<float> logits, const Engine::OnText& on_text) {
+  take(sample(logits, input_.ids, done.ids, request_.sampling, random_), on_text);
+}
+
+void Sequence::take(int32_t token, const Engine::OnText& on_text) {
   const auto emit = [&](const std::string& piece) {
     done.text += piece;
     if (on_text && !piece.empty()) on_text(piece);
   };
-  last_ = sample(logits, input_.ids, done.ids, request_.sampling, random_);
+  last_ = token;
   const bool is_end = std::ranges::find(end_tokens_, last_) != end_tokens_.end();
   if (is_end && !request_.ignore_end) {
     done.finish = FinishReason::stop;

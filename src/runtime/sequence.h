@@ -21,8 +21,11 @@ class Sequence {
   const qwen3_vl::ModelInput& input() const { return input_; }
   int64_t tokens() const { return input_.tokens() + limit_; }  // that its cache has room for
 
+  // Whether the next token is the one with the largest logit, whatever came before.
+  bool is_greedy() const;
   // Draws a token from logits [vocab], which it changes, and takes it.
   void take(std::span<float> logits, const Engine::OnText& on_text = {});
+  void take(int32_t token, const Engine::OnText& on_text = {});
   bool has_ended() const { return has_ended_; }
   // What the last token taken asks for next.
   qwen3_vl::NextToken next() { return {last_, position_++, &cache}; }

@@ -100,7 +100,7 @@ void run_sums(Backend& backend, Results& results) {
     if (i % 130 < i / 130) moment.span<float>()[static_cast<size_t>(i)] = 0;
   }
   backend.add_abs_sum(x, results["abs sum"] = random_tensor({130}, 108));
-  const double total = backend.dot(x, random_tensor({200, 130}, 109));
+  const double total = backend.dot(x, random_tensor({200, 130}, 109), 0);
   const auto bits = std::bit_cast<int64_t>(total);
   results["dot"] = Tensor::copy_of<int64_t>(std::span(&bits, 1), {1});
 }

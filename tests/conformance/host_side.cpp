@@ -188,9 +188,28 @@ void HostSide::add_abs_sum(const Tensor& x, const Tensor& out) {
   passage.back();
 }
 
-double HostSide::dot(const Tensor& a, const Tensor& b) {
+void HostSide::argmax(const Tensor& x, int64_t count, const Tensor& out) {
   Passage passage(*device_);
-  return device_->dot(passage.there(a), passage.there(b));
+  device_->argmax(passage.there(x), count, passage.there(out));
+  passage.back();
+}
+
+bool HostSide::factor_cholesky(const Tensor& m, const Between& between) {
+  Passage passage(*device_);
+  const bool positive = device_->factor_cholesky(passage.there(m), between);
+  passage.back();
+  return positive;
+}
+
+void HostSide::solve_cholesky(const Tensor& factor, const Tensor& x, const Between& between) {
+  Passage passage(*device_);
+  device_->solve_cholesky(passage.there(factor), passage.there(x), between);
+  passage.back();
+}
+
+double HostSide::dot(const Tensor& a, const Tensor& b, int64_t first) {
+  Passage passage(*device_);
+  return device_->dot(passage.there(a), passage.there(b), first);
 }
 
 void HostSide::quantize_weight(const Tensor& weight, const QuantizationScheme& scheme,

@@ -99,7 +99,7 @@ TEST_P(KnownValues, Sums) {
   const Tensor sums = tensor({10, 20}, {2});
   backend().add_abs_sum(x, sums);
   EXPECT_TRUE(same_bits(sums, tensor({14, 26}, {2})));
-  EXPECT_EQ(backend().dot(x, tensor({1, 2, 3, 4}, {2, 2})), 1 - 4 + 9 + 16);
+  EXPECT_EQ(backend().dot(x, tensor({1, 2, 3, 4}, {2, 2}), 0), 1 - 4 + 9 + 16);
 }
 
 TEST_P(KnownValues, CopyMovesBytes) {

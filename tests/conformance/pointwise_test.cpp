@@ -131,5 +131,27 @@ TEST_P(Pointwise, Rotate) {
   }
 }
 
+TEST_P(Pointwise, ArgmaxFindsTheFirstOfTheLargest) {
+  for (const int64_t n : {1, 2, 31, 1000, 4099}) {
+    for (const int64_t rows : {1, 3}) {
+      std::vector<float> values = random_values(rows * n, 77);
+      const int64_t at = n / 3;
+      values[static_cast<size_t>((rows - 1) * n + at)] = 9;
+      values[static_cast<size_t>(rows * n - 1)] = 9;  // equal, and later
+      const GuardedTensor x(values, {rows, n});
+      const GuardedTensor expected(DType::i32, {rows});
+      const GuardedTensor out(DType::i32, {rows});
+      for (const int64_t count : {n, (n + 1) / 2}) {
+        reference().argmax(*x, count, *expected);
+        backend().argmax(*x, count, *out);
+        EXPECT_TRUE(std::ranges::equal((*out).span<int32_t>(), (*expected).span<int32_t>()))
+            << rows << " rows, " << count << " of " << n;
+      }
+      EXPECT_EQ((*expected).span<int32_t>()[static_cast<size_t>(rows - 1)], at);
+      EXPECT_TRUE(out.guards_hold());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace squint::test

@@ -14,9 +14,11 @@
 namespace squint::test {
 namespace {
 
-ThreadPool& one_thread() {
-  static ThreadPool pool(1);
-  return pool;
+AdaptiveRounding rounding_for(const Tensor& hessian, int rounds) {
+  const BackendPtr backend = open_named("reference", 1);
+  Arena scratch(*backend);
+  Context cx{.backend = *backend, .scratch = scratch};
+  return quantize::adaptive_rounding(cx, copy_of(hessian), {0.01}, rounds, [] {});
 }
 
 // E[x xᵀ] of inputs that have few directions and a few loud channels, as activations do.
@@ -102,7 +104,7 @@ class RoundAdaptively : public OnEveryBackend {
     const Tensor h = correlated_moments(in, 91);
     for (const QuantizationScheme& scheme : schemes_with(group_size)) {
       for (const int rounds : {0, 2}) {
-        const AdaptiveRounding how = quantize::adaptive_rounding(h, {0.01}, rounds, one_thread());
+        const AdaptiveRounding how = rounding_for(h, rounds);
         const QuantizedWeight expected = QuantizedWeight::on_host(rows, in, scheme);
         reference().round_adaptively(weight, how, scheme, expected);
         const double wanted = sum(row_errors(weight, h, expected, scheme));
@@ -126,12 +128,10 @@ TEST_P(RoundAdaptively, EachStepHelps) {
   const Tensor weight = Tensor::copy_of<float>(random_values(32 * 128, 92), {32, 128});
   const Tensor h = correlated_moments(128, 93);
   AdaptiveRounding alone;
-  alone.importance = quantize::adaptive_rounding(h, {0.01}, 0, one_thread()).importance;
+  alone.importance = rounding_for(h, 0).importance;
   const double nearest = error_of(weight, h, alone, scheme);
-  const double fed =
-      error_of(weight, h, quantize::adaptive_rounding(h, {0.01}, 0, one_thread()), scheme);
-  const double descended =
-      error_of(weight, h, quantize::adaptive_rounding(h, {0.01}, 2, one_thread()), scheme);
+  const double fed = error_of(weight, h, rounding_for(h, 0), scheme);
+  const double descended = error_of(weight, h, rounding_for(h, 2), scheme);
   EXPECT_LT(fed, nearest);
   EXPECT_LT(descended, fed);
 }
@@ -150,8 +150,7 @@ TEST_P(RoundAdaptively, ScalesOfEitherSignComeCloser) {
 TEST_P(RoundAdaptively, ARowDoesNotDependOnItsNeighbours) {
   const QuantizationScheme scheme{.bits = 4, .group_size = 32, .symmetric = false};
   const Tensor weight = Tensor::copy_of<float>(random_values(19 * 64, 94), {19, 64});
-  const AdaptiveRounding how =
-      quantize::adaptive_rounding(correlated_moments(64, 95), {0.01}, 2, one_thread());
+  const AdaptiveRounding how = rounding_for(correlated_moments(64, 95), 2);
   const Guarded all({19, 64}, scheme);
   backend().round_adaptively(weight, how, scheme, all.weight);
   for (const int64_t row : {0, 7, 18}) {
@@ -168,9 +167,7 @@ TEST_P(RoundAdaptively, ZerosStayZero) {
   const Tensor weight = Tensor::copy_of<float>(std::vector<float>(2 * 64, 0.0f), {2, 64});
   for (const QuantizationScheme& scheme : schemes_with(32)) {
     const Tensor h = correlated_moments(64, 96);
-    EXPECT_EQ(error_of(weight, h, quantize::adaptive_rounding(h, {0.01}, 2, one_thread()), scheme),
-              0.0)
-        << describe(scheme);
+    EXPECT_EQ(error_of(weight, h, rounding_for(h, 2), scheme), 0.0) << describe(scheme);
   }
 }
 

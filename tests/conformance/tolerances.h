@@ -63,10 +63,18 @@ inline constexpr Tolerance kCudaGeluErfTolerance{.abs = 1e-6f, .rel = 1e-6f};
 // Fused against unfused sums over at most 257 rows, added to values of order one.
 inline constexpr Tolerance kSecondMomentTolerance{.abs = 4e-5f, .rel = 1e-6f};
 
+// TF32: factors rounded to 2^-12 of themselves.
+inline constexpr Tolerance kFastMomentTolerance{.abs = 4e-3f, .rel = 0, .largest = 4e-4f};
+
 // The reference adds in the same order.
 inline constexpr Tolerance kAbsSumTolerance{.abs = 0, .rel = 0};
 
 // Sixteen lanes against one, rows of at most 1000 values of order one; totals in double.
 inline constexpr Tolerance kDotTolerance{.abs = 1e-3f, .rel = 1e-6f};
+
+// Backward stable in float32: relative to the square root of the two diagonals.
+inline constexpr Tolerance kCholeskyTolerance{.abs = 0, .rel = 4e-6f};
+// That, times how near to singular the test's matrices are.
+inline constexpr Tolerance kCholeskySolveTolerance{.abs = 2e-4f, .rel = 0};
 
 }  // namespace squint::test

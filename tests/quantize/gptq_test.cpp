@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -15,9 +16,26 @@ namespace {
 
 constexpr uint64_t kSeed = 7;
 
-ThreadPool& one_thread() {
-  static ThreadPool pool(1);
-  return pool;
+// A backend with so many threads, and what goes with it.
+class Machine {
+ public:
+  explicit Machine(int threads)
+      : backend_(open_backend({.name = "cpu", .threads = threads})), scratch_(*backend_) {}
+  operator Context&() { return cx_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  BackendPtr backend_;
+  Arena scratch_;
+  Context cx_{.backend = *backend_, .scratch = scratch_};
+};
+
+Context& machine() {
+  static Machine one(1);
+  return one;
+}
+
+AdaptiveRounding rounding_for(const Tensor& hessian, const Damping& damping, int rounds) {
+  return adaptive_rounding(machine(), hessian, damping, rounds, [] {});
 }
 
 std::vector<double> random_values(int64_t count, uint64_t seed) {
@@ -47,7 +65,7 @@ Tensor random_weight(int64_t rows, int64_t in, uint64_t seed) {
 }
 
 TEST(AdaptiveRounding, LargestSecondMomentsComeFirst) {
-  const AdaptiveRounding how = adaptive_rounding(moments(24, 40, kSeed), {0.01}, 0, one_thread());
+  const AdaptiveRounding how = rounding_for(moments(24, 40, kSeed), {0.01}, 0);
   std::vector<int32_t> sorted = how.order;
   std::ranges::sort(sorted);
   for (int32_t i = 0; i < 24; ++i) EXPECT_EQ(sorted[static_cast<size_t>(i)], i);
@@ -60,8 +78,7 @@ TEST(AdaptiveRounding, LargestSecondMomentsComeFirst) {
 // H = U D Uᵀ with U = 1 + feedbackᵀ: its part below a diagonal gives D, and must be positive.
 TEST(AdaptiveRounding, FeedbackFactorsTheHessian) {
   constexpr int64_t kSize = 20;
-  const AdaptiveRounding how =
-      adaptive_rounding(moments(kSize, 64, kSeed), {0.05}, 0, one_thread());
+  const AdaptiveRounding how = rounding_for(moments(kSize, 64, kSeed), {0.05}, 0);
   const auto h = [&](int64_t i, int64_t j) {
     return static_cast<double>(how.hessian.span<float>()[how.order[i] * kSize + how.order[j]]);
   };
@@ -134,8 +151,7 @@ std::vector<int> textbook_gptq(const Tensor& weight, const AdaptiveRounding& how
 
 TEST(AdaptiveRounding, IsGptq) {
   constexpr int64_t kSize = 32;
-  const AdaptiveRounding found =
-      adaptive_rounding(moments(kSize, 48, kSeed), {0.01}, 0, one_thread());
+  const AdaptiveRounding found = rounding_for(moments(kSize, 48, kSeed), {0.01}, 0);
   AdaptiveRounding how = found;
   how.search = false;
   const Tensor weight = random_weight(12, kSize, kSeed + 1);
@@ -160,20 +176,20 @@ TEST(AdaptiveRounding, IsGptq) {
 TEST(AdaptiveRounding, SilentInputsAreNoObstacle) {
   Tensor zero = Tensor::on_host(DType::f32, {16, 16});
   std::ranges::fill(zero.span<float>(), 0.0f);
-  const AdaptiveRounding how = adaptive_rounding(zero, {0.01}, 2, one_thread());
+  const AdaptiveRounding how = rounding_for(zero, {0.01}, 2);
   for (int64_t i = 0; i < 16; ++i) EXPECT_GT(how.hessian.span<float>()[i * 16 + i], 0);
 }
 
 // Two tokens in sixteen dimensions: singular without dampening.
 TEST(AdaptiveRounding, DampensUntilItCanFactor) {
-  const AdaptiveRounding how = adaptive_rounding(moments(16, 2, kSeed), {0}, 0, one_thread());
+  const AdaptiveRounding how = rounding_for(moments(16, 2, kSeed), {0}, 0);
   for (const float f : how.feedback.span<float>()) EXPECT_TRUE(std::isfinite(f));
 }
 
 TEST(AdaptiveRounding, RefusesWhatIsNotANumber) {
   Tensor h = moments(8, 16, kSeed);
   h.span<float>()[0] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THROW(adaptive_rounding(h, {0.01}, 0, one_thread()), Error);
+  EXPECT_THROW(rounding_for(h, {0.01}, 0), Error);
 }
 
 class Propagated : public ::testing::Test {
@@ -194,13 +210,19 @@ class Propagated : public ::testing::Test {
     return out;
   }
 
-  ThreadPool threads_{2};
+  static Tensor propagated(Context& cx, const Tensor& weight, const Tensor& wc, const Tensor& h,
+                           double strength) {
+    const Tensor target = Tensor::copy_of<float>(wc.span<const float>(), wc.shape());
+    propagate(cx, h, std::array{weight}, std::array{target}, strength, [] {});
+    return target;
+  }
+
   Tensor h_ = moments(12, 100, kSeed);
   Tensor weight_ = random_weight(40, 12, kSeed + 2);
 };
 
 TEST_F(Propagated, EqualInputsChangeNothing) {
-  const Tensor out = propagated(weight_, times(weight_, h_, 1), h_, 1, threads_);
+  const Tensor out = propagated(machine(), weight_, times(weight_, h_, 1), h_, 1);
   for (int64_t i = 0; i < out.numel(); ++i) {
     EXPECT_NEAR(out.span<float>()[i], weight_.span<float>()[i], 1e-5);
   }
@@ -209,8 +231,8 @@ TEST_F(Propagated, EqualInputsChangeNothing) {
 // Inputs that came out as x_f / 2 are made up for by nearly twice the weight, as far as asked.
 TEST_F(Propagated, MakesUpForLostInputs) {
   const Tensor wc = times(weight_, h_, 2);
-  const Tensor whole = propagated(weight_, wc, h_, 1, threads_);
-  const Tensor half = propagated(weight_, wc, h_, 0.5, threads_);
+  const Tensor whole = propagated(machine(), weight_, wc, h_, 1);
+  const Tensor half = propagated(machine(), weight_, wc, h_, 0.5);
   double ratio = 0;
   for (int64_t i = 0; i < whole.numel(); ++i) {
     const float w = weight_.span<float>()[i];
@@ -225,9 +247,9 @@ TEST_F(Propagated, MakesUpForLostInputs) {
 
 TEST_F(Propagated, DoesNotDependOnThreads) {
   const Tensor wc = times(weight_, h_, 1.5);
-  ThreadPool one(1);
-  const Tensor a = propagated(weight_, wc, h_, 0.5, one);
-  const Tensor b = propagated(weight_, wc, h_, 0.5, threads_);
+  Machine two(2);
+  const Tensor a = propagated(machine(), weight_, wc, h_, 0.5);
+  const Tensor b = propagated(two, weight_, wc, h_, 0.5);
   EXPECT_TRUE(std::ranges::equal(a.span<float>(), b.span<float>()));
 }
 

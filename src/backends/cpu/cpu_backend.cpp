@@ -234,6 +234,15 @@ void CpuBackend::gelu(const Tensor& x, GeluKind kind, const Tensor& out) {
   });
 }
 
+void CpuBackend::argmax(const Tensor& x, int64_t count, const Tensor& out) {
+  for (int64_t row = 0; row < x.dim(0); ++row) {
+    const std::span<const float> values =
+        x.rows(row, 1).span<const float>().first(static_cast<size_t>(count));
+    out.span<int32_t>()[static_cast<size_t>(row)] =
+        static_cast<int32_t>(std::ranges::max_element(values) - values.begin());
+  }
+}
+
 void CpuBackend::rms_norm_gradient(const Tensor& x, const Tensor& weight, float eps,
                                    const Tensor& d_out, const Tensor& d_x) {
   const int64_t n = weight.numel();
@@ -349,12 +358,12 @@ void CpuBackend::add_abs_sum(const Tensor& x, const Tensor& out) {
       {.x = floats(x), .rows = x.dim(0), .n = x.dim(1), .out = mutable_floats(out)});
 }
 
-double CpuBackend::dot(const Tensor& a, const Tensor& b) {
-  const int64_t n = a.dim(1);
+double CpuBackend::dot(const Tensor& a, const Tensor& b, int64_t first) {
+  const int64_t n = b.dim(1);
   std::vector<float> rows(static_cast<size_t>(a.dim(0)));
   pool_.parallel_for(a.dim(0), row_grain(n), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      rows[static_cast<size_t>(row)] = kernels_.dot(floats(a) + row * n, floats(b) + row * n, n);
+      rows[static_cast<size_t>(row)] = kernels_.dot(floats(a) + row * a.dim(1) + first, floats(b) + row * n, n);
     }
   });
   double total = 0;
@@ -382,25 +391,6 @@ QuantizeArgs quantize_args(const Tensor& weight, const QuantizationScheme& schem
           .error = nullptr,
           .row_begin = 0,
           .row_end = 0};
-}
-
-// |e|^2.4 rounded to bf16 for every non-negative bf16 e.
-std::vector<float> mse_errors() {
-  std::vector<float> table(1 << 15);
-  for (uint32_t bits = 0; bits < table.size(); ++bits) {
-    table[bits] = round_to_bf16(std::pow(std::bit_cast<float>(bits << 16), kMseNorm));
-  }
-  return table;
-}
-
-// Steps that run before kMsePatience in a row improve no group of the matrix.
-int steps_before_patience_ends(uint32_t improved) {
-  int stale = 0;
-  for (int step = 0; step < kMseSteps; ++step) {
-    stale = ((improved >> step) & 1) != 0 ? 0 : stale + 1;
-    if (stale == kMsePatience) return step + 1;
-  }
-  return kMseSteps;
 }
 
 }  // namespace

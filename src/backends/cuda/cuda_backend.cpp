@@ -34,6 +34,7 @@ CudaBackend::CudaBackend(int index, BackendPtr host) : index_(index), host_(std:
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index_), "asking for the card's properties");
   kernels_ = fmt::format("sm_{}{}", properties.major, properties.minor);
+  keep_ordered_memory(index_);
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   workspace_ = allocate_on(index_, kWorkspaceBytes);
 }
@@ -205,6 +206,13 @@ void CudaBackend::gelu(const Tensor& x, GeluKind kind, const Tensor& out) {
 
 void CudaBackend::add(const Tensor& x, const Tensor& out) {
   run_pointwise(Pointwise::add, x, {}, out);
+}
+
+void CudaBackend::argmax(const Tensor& x, int64_t count, const Tensor& out) {
+  if (out.numel() == 0) return;
+  cuda::argmax(floats(x), x.dim(0), x.dim(1), count, reinterpret_cast<int32_t*>(out.raw()),
+               stream());
+  launched("finding the largest");
 }
 
 void CudaBackend::scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) {

@@ -1,11 +1,13 @@
 // cuda_backend.h: one NVIDIA card. Exact mode: float32 activations and sums, no TF32.
 //
-// Everything runs on one stream, in order. What the quantizer alone asks for is computed on the
-// host by the CPU backend for now (host_operators.cpp): correct, and as slow as the copies.
+// Everything runs on one stream, in order. What the quantizer alone asks for is in
+// quantizer_operators.cpp; gradients are computed on the host by the CPU backend
+// (host_operators.cpp).
 #pragma once
 
 #include <cuda_runtime_api.h>
 
+#include "backends/cuda/dense_algebra.h"
 #include "backends/cuda/device_weight.h"
 #include "backends/cuda/kernels.h"
 #include "ops/backend.h"
@@ -50,6 +52,7 @@ class CudaBackend : public Backend {
   void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) override;
 
   // On the host.
+  void argmax(const Tensor& x, int64_t count, const Tensor& out) override;
   void rms_norm_gradient(const Tensor& x, const Tensor& weight, float eps, const Tensor& d_out,
                          const Tensor& d_x) override;
   void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& d_out,
@@ -58,7 +61,9 @@ class CudaBackend : public Backend {
   void add_second_moment(const Tensor& x, const Tensor& out) override;
   void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) override;
   void add_abs_sum(const Tensor& x, const Tensor& out) override;
-  double dot(const Tensor& a, const Tensor& b) override;
+  double dot(const Tensor& a, const Tensor& b, int64_t first) override;
+  bool factor_cholesky(const Tensor& m, const Between& between) override;
+  void solve_cholesky(const Tensor& factor, const Tensor& x, const Between& between) override;
   void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme, Observer observer,
                        const QuantizedWeight& out) override;
   void quantization_error(const Tensor& weight, const Tensor& smooth,
@@ -71,6 +76,10 @@ class CudaBackend : public Backend {
   cudaStream_t stream() const;
   void launched(std::string_view what) const;
   int index() const { return index_; }
+  // Products of float32 matrices may round what they multiply to TF32.
+  void allow_tf32() { tf32_ = true; }
+  // By cuBLAS, where the weight is float32 and rows are many; else false.
+  bool multiply_float32(const Tensor& x, const LinearWeight& weight, const Tensor& out);
   void set_kernels(std::string kernels) { kernels_ = std::move(kernels); }
   LinearWeight prepare_as(const LinearWeight& weight, WeightLayout layout);
   // Of sums that are joined: kWorkspaceBytes.
@@ -79,6 +88,12 @@ class CudaBackend : public Backend {
  private:
   void run_pointwise(Pointwise op, const Tensor& a, const Tensor& b, const Tensor& out);
 
+  DenseAlgebra* algebra();  // or null, where it is not installed
+  // out [n, n] += xᵀ y
+  void add_product(const Tensor& x, const Tensor& y, const Tensor& out);
+  Tensor room(const Shape& shape, DType dtype);  // for the length of an operator
+  Tensor on_card(const Tensor& tensor);          // itself where it is there, else a copy
+
   Tensor fetch(const Tensor& tensor);  // itself where it is on the host, else a copy
   void store(const Tensor& host, const Tensor& tensor);  // nothing where they are the same
 
@@ -86,6 +101,10 @@ class CudaBackend : public Backend {
   std::string kernels_;
   BackendPtr host_;
   cudaStream_t stream_ = nullptr;
+  bool tf32_ = false;
+  bool algebra_sought_ = false;
+  std::unique_ptr<DenseAlgebra> algebra_;
+  Tensor mse_errors_;                   // on the card, when first needed
   std::shared_ptr<Storage> workspace_;  // of attention over long caches
 };
 

@@ -17,6 +17,28 @@ class DeviceMemory final : public Storage {
   ~DeviceMemory() override { cudaFree(data()); }
 };
 
+class OrderedMemory final : public Storage {
+ public:
+  OrderedMemory(void* data, int64_t bytes, int index, cudaStream_t stream)
+      : Storage(data, bytes, {DeviceKind::cuda, index}), stream_(stream) {}
+  ~OrderedMemory() override { cudaFreeAsync(data(), stream_); }
+
+ private:
+  cudaStream_t stream_;
+};
+
+[[noreturn]] void refuse(int64_t bytes) {
+  cudaGetLastError();
+  size_t free = 0;
+  size_t total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for the memory left");
+  throw Error(ErrorCode::out_of_memory,
+              fmt::format("the graphics card has no room for {:.1f} MB: {:.1f} of {:.1f} GB are "
+                          "free; a smaller model, a shorter context, or --device cpu?",
+                          static_cast<double>(bytes) / 1e6, static_cast<double>(free) / 1e9,
+                          static_cast<double>(total) / 1e9));
+}
+
 }  // namespace
 
 void check(cudaError_t result, std::string_view doing) {
@@ -32,19 +54,26 @@ std::shared_ptr<Storage> allocate_on(int index, int64_t bytes) {
   check(cudaSetDevice(index), "choosing the card");
   void* data = nullptr;
   const cudaError_t result = cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 1)));
-  if (result == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    size_t free = 0;
-    size_t total = 0;
-    check(cudaMemGetInfo(&free, &total), "asking for the memory left");
-    throw Error(ErrorCode::out_of_memory,
-                fmt::format("the graphics card has no room for {:.1f} MB: {:.1f} of {:.1f} GB are "
-                            "free; a smaller model, a shorter context, or --device cpu?",
-                            static_cast<double>(bytes) / 1e6, static_cast<double>(free) / 1e9,
-                            static_cast<double>(total) / 1e9));
-  }
+  if (result == cudaErrorMemoryAllocation) refuse(bytes);
   check(result, "allocating memory");
   return std::make_shared<DeviceMemory>(data, bytes, index);
+}
+
+void keep_ordered_memory(int index) {
+  uint64_t kept = uint64_t{2} << 30;
+  cudaMemPool_t pool = nullptr;
+  check(cudaDeviceGetDefaultMemPool(&pool, index), "asking for memory");
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept), "asking for memory");
+}
+
+std::shared_ptr<Storage> allocate_in_order(int index, int64_t bytes, cudaStream_t stream) {
+  check(cudaSetDevice(index), "choosing the card");
+  void* data = nullptr;
+  const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 1));
+  const cudaError_t result = cudaMallocAsync(&data, size, stream);
+  if (result == cudaErrorMemoryAllocation) refuse(bytes);
+  check(result, "allocating memory");
+  return std::make_shared<OrderedMemory>(data, bytes, index, stream);
 }
 
 }  // namespace squint::cuda

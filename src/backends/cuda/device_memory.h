@@ -17,4 +17,9 @@ void check(cudaError_t result, std::string_view doing);
 // Error(out_of_memory) that says what there is.
 std::shared_ptr<Storage> allocate_on(int index, int64_t bytes);
 
+// The same for what lives shortly: in the order of `stream`, on which all use of it must be, and
+// from memory that is kept for the next.
+void keep_ordered_memory(int index);
+std::shared_ptr<Storage> allocate_in_order(int index, int64_t bytes, cudaStream_t stream);
+
 }  // namespace squint::cuda

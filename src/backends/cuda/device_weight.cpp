@@ -64,10 +64,22 @@ void DeviceWeight::take_rows(const std::byte* rows, int64_t row_bytes, int devic
   }
   check(cudaMemcpy2DAsync(values_->data(), static_cast<size_t>(stride), rows,
                           static_cast<size_t>(row_bytes), static_cast<size_t>(row_bytes),
-                          static_cast<size_t>(matrix_.out), cudaMemcpyHostToDevice, stream),
+                          static_cast<size_t>(matrix_.out), cudaMemcpyDefault, stream),
         "copying a weight");
   matrix_.values = values_->data();
   matrix_.row_vectors = stride / kVectorBytes;
+}
+
+// As it lies there, where rows are whole vectors.
+bool DeviceWeight::share_rows(const Tensor& source) {
+  if (source.device().kind != DeviceKind::cuda || source.dtype() != DType::f32) return false;
+  const auto at = reinterpret_cast<uintptr_t>(source.raw());
+  if (source.dim(1) * 4 % kVectorBytes != 0 || at % kVectorBytes != 0) return false;
+  matrix_.format = WeightFormat::f32;
+  values_ = source.storage();
+  matrix_.values = source.raw();
+  matrix_.row_vectors = source.dim(1) * 4 / kVectorBytes;
+  return true;
 }
 
 void DeviceWeight::take_groups(const PackedLinear& packed, int device, cudaStream_t stream) {
@@ -141,6 +153,7 @@ std::shared_ptr<const DeviceWeight> DeviceWeight::make(const LinearWeight& weigh
   }
   Tensor source = std::get<Tensor>(weight.weight);
   SQUINT_CHECK(source.shape() == Shape({m.out, m.in}));
+  if (made->share_rows(source)) return made;
   if (source.dtype() == DType::f16) source = to_f32(source);
   m.format = source.dtype() == DType::bf16 ? WeightFormat::bf16 : WeightFormat::f32;
   made->take_rows(source.raw(), m.in * byte_size(source.dtype()), device, stream);

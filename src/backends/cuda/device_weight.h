@@ -14,7 +14,8 @@ enum class WeightLayout : uint8_t { rows, tiles };
 class DeviceWeight final : public PreparedWeight {
  public:
   // From a dense bf16, f16 or f32 tensor [out, in] or a packed weight, on the host. The source is
-  // not needed afterwards. Throws Error(unsupported) for groups that four columns can straddle.
+  // not needed afterwards. A dense f32 tensor may also be on the card: it is shared. Throws
+  // Error(unsupported) for groups that four columns can straddle.
   static std::shared_ptr<const DeviceWeight> make(const LinearWeight& weight, WeightLayout layout,
                                                   int device, cudaStream_t stream);
 
@@ -35,6 +36,7 @@ class DeviceWeight final : public PreparedWeight {
   DeviceWeight() = default;
   // Rows of `row_bytes` on the host, padded with zeros on the card.
   void take_rows(const std::byte* rows, int64_t row_bytes, int device, cudaStream_t stream);
+  bool share_rows(const Tensor& source);
   void take_groups(const PackedLinear& packed, int device, cudaStream_t stream);
 
   void tile(int device, cudaStream_t stream);

@@ -61,6 +61,7 @@ FastBackend::FastBackend(int index, BackendPtr host)
   card_ = {.multiprocessors = properties.multiProcessorCount,
            .shared_per_block = static_cast<int>(properties.sharedMemPerBlockOptin),
            .shared_per_multiprocessor = static_cast<int>(properties.sharedMemPerMultiprocessor)};
+  allow_tf32();
   cublas_ = CublasLibrary::open(index);
   set_kernels(fmt::format("{} fast, {}", kernels(),
                           cublas_ ? "cuBLAS " + cublas_->version() : "without cuBLAS"));
@@ -226,7 +227,8 @@ void FastBackend::linear(const Tensor& x, const LinearWeight& weight, const Tens
     case Product::matrix:
       return matrices({.x = x, .norm = {}}, weights, outs, false);
     case Product::exact:
-      return CudaBackend::linear(x, weight, out);
+      if (!multiply_float32(x, weight, out)) CudaBackend::linear(x, weight, out);
+      return;
   }
 }
 

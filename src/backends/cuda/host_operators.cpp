@@ -1,5 +1,5 @@
-// What only the quantizer asks for, computed on the host by the CPU backend: every operand that
-// lies on the card is copied there, every result back. Kernels will take their place one by one.
+// Gradients, which the quantizer asks for once: computed on the host by the CPU backend. Every
+// operand that lies on the card is copied there, every result back.
 #include "backends/cuda/cuda_backend.h"
 
 namespace squint::cuda {
@@ -47,48 +47,6 @@ void CudaBackend::attention_gradient(const AttentionGradientArgs& args) {
   store(host.d_query, args.d_query);
   store(host.d_key, args.d_key);
   store(host.d_value, args.d_value);
-}
-
-void CudaBackend::add_second_moment(const Tensor& x, const Tensor& out) {
-  const Tensor sum = fetch(out);
-  host_->add_second_moment(fetch(x), sum);
-  store(sum, out);
-}
-
-void CudaBackend::add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) {
-  const Tensor sum = fetch(out);
-  host_->add_cross_moment(fetch(x), fetch(y), sum);
-  store(sum, out);
-}
-
-void CudaBackend::add_abs_sum(const Tensor& x, const Tensor& out) {
-  const Tensor sum = fetch(out);
-  host_->add_abs_sum(fetch(x), sum);
-  store(sum, out);
-}
-
-double CudaBackend::dot(const Tensor& a, const Tensor& b) { return host_->dot(fetch(a), fetch(b)); }
-
-void CudaBackend::quantize_weight(const Tensor& weight, const QuantizationScheme& scheme,
-                                  Observer observer, const QuantizedWeight& out) {
-  const QuantizedWeight host{fetch(out.codes), fetch(out.scales), fetch(out.zero_points)};
-  host_->quantize_weight(fetch(weight), scheme, observer, host);
-  store(host.codes, out.codes);
-  store(host.scales, out.scales);
-  store(host.zero_points, out.zero_points);
-}
-
-void CudaBackend::quantization_error(const Tensor& weight, const Tensor& smooth,
-                                     const QuantizationScheme& scheme, const Tensor& out) {
-  const Tensor error = fetch(out);
-  host_->quantization_error(fetch(weight), fetch(smooth), scheme, error);
-  store(error, out);
-}
-
-// On the host by its contract.
-void CudaBackend::round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
-                                   const QuantizationScheme& scheme, const QuantizedWeight& out) {
-  host_->round_adaptively(weight, how, scheme, out);
 }
 
 }  // namespace squint::cuda

@@ -66,4 +66,48 @@ bool kernels_run_here() {
   return result == cudaSuccess;
 }
 
+namespace {
+
+constexpr int kArgmaxThreads = 1024;
+
+struct Place {
+  float value;
+  int64_t at;
+};
+
+__device__ Place better(const Place& a, const Place& b) {
+  if (a.value != b.value) return a.value > b.value ? a : b;
+  return a.at < b.at ? a : b;
+}
+
+__device__ Place lanes_best(Place best) {
+  for (int offset = 16; offset > 0; offset /= 2) {
+    const Place other{__shfl_down_sync(0xffffffff, best.value, offset),
+                      __shfl_down_sync(0xffffffff, best.at, offset)};
+    best = better(best, other);
+  }
+  return best;
+}
+
+// A block for each row.
+__global__ void argmax_kernel(const float* x, int64_t n, int64_t count, int32_t* out) {
+  __shared__ Place warps[kArgmaxThreads / 32];
+  const float* row = x + blockIdx.x * n;
+  Place best{-INFINITY, 0};
+  for (int64_t i = threadIdx.x; i < count; i += kArgmaxThreads) best = better(best, {row[i], i});
+  best = lanes_best(best);
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = best;
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  best = lanes_best(warps[threadIdx.x]);
+  if (threadIdx.x == 0) out[blockIdx.x] = static_cast<int32_t>(best.at);
+}
+
+}  // namespace
+
+void argmax(const float* x, int64_t rows, int64_t n, int64_t count, int32_t* out,
+            cudaStream_t stream) {
+  argmax_kernel<<<static_cast<unsigned>(rows), kArgmaxThreads, 0, stream>>>(x, n, count, out);
+}
+
 }  // namespace squint::cuda

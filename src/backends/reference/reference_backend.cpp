@@ -226,6 +226,15 @@ void ReferenceBackend::scale_rows(const Tensor& x, const Tensor& factor, const T
   }
 }
 
+void ReferenceBackend::argmax(const Tensor& x, int64_t count, const Tensor& out) {
+  for (int64_t row = 0; row < x.dim(0); ++row) {
+    const std::span<const float> values =
+        x.rows(row, 1).span<const float>().first(static_cast<size_t>(count));
+    out.span<int32_t>()[static_cast<size_t>(row)] =
+        static_cast<int32_t>(std::ranges::max_element(values) - values.begin());
+  }
+}
+
 void ReferenceBackend::add_abs_sum(const Tensor& x, const Tensor& out) {
   const int64_t n = x.dim(1);
   for (int64_t t = 0; t < x.dim(0); ++t) {
@@ -235,17 +244,53 @@ void ReferenceBackend::add_abs_sum(const Tensor& x, const Tensor& out) {
   }
 }
 
-double ReferenceBackend::dot(const Tensor& a, const Tensor& b) {
-  const int64_t n = a.dim(1);
+double ReferenceBackend::dot(const Tensor& a, const Tensor& b, int64_t first) {
+  const int64_t n = b.dim(1);
   double total = 0;
   for (int64_t row = 0; row < a.dim(0); ++row) {
     float sum = 0;
     for (int64_t i = 0; i < n; ++i) {
-      sum += a.span<const float>()[row * n + i] * b.span<const float>()[row * n + i];
+      sum += a.span<const float>()[row * a.dim(1) + first + i] * b.span<const float>()[row * n + i];
     }
     total += sum;
   }
   return total;
+}
+
+bool ReferenceBackend::factor_cholesky(const Tensor& m, const Between& between) {
+  const int64_t n = m.dim(0);
+  const std::span<float> r = m.span<float>();
+  for (int64_t i = 0; i < n; ++i) {
+    between();
+    for (int64_t j = i; j < n; ++j) {
+      double rest = r[i * n + j];
+      for (int64_t k = 0; k < i; ++k) rest -= static_cast<double>(r[k * n + i]) * r[k * n + j];
+      if (j == i && !(rest > 0 && std::isfinite(rest))) return false;
+      r[i * n + j] = static_cast<float>(j == i ? std::sqrt(rest) : rest / r[i * n + i]);
+    }
+  }
+  return true;
+}
+
+// x (Rᵀ R)⁻¹: first y with y R = x, then z with z Rᵀ = y.
+void ReferenceBackend::solve_cholesky(const Tensor& factor, const Tensor& x,
+                                      const Between& between) {
+  const int64_t n = factor.dim(0);
+  const std::span<const float> r = factor.span<const float>();
+  for (int64_t row = 0; row < x.dim(0); ++row) {
+    between();
+    const std::span<float> v = x.rows(row, 1).span<float>();
+    for (int64_t j = 0; j < n; ++j) {
+      double rest = v[j];
+      for (int64_t k = 0; k < j; ++k) rest -= static_cast<double>(v[k]) * r[k * n + j];
+      v[j] = static_cast<float>(rest / r[j * n + j]);
+    }
+    for (int64_t j = n; j-- > 0;) {
+      double rest = v[j];
+      for (int64_t k = j + 1; k < n; ++k) rest -= static_cast<double>(v[k]) * r[j * n + k];
+      v[j] = static_cast<float>(rest / r[j * n + j]);
+    }
+  }
 }
 
 }  // namespace squint::reference

@@ -34,6 +34,7 @@ class ReferenceBackend : public Backend {
   void gelu(const Tensor& x, GeluKind kind, const Tensor& out) override;
   void add(const Tensor& x, const Tensor& out) override;
   void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) override;
+  void argmax(const Tensor& x, int64_t count, const Tensor& out) override;
   void rms_norm_gradient(const Tensor& x, const Tensor& weight, float eps, const Tensor& d_out,
                          const Tensor& d_x) override;
   void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& d_out,
@@ -42,7 +43,9 @@ class ReferenceBackend : public Backend {
   void add_second_moment(const Tensor& x, const Tensor& out) override;
   void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) override;
   void add_abs_sum(const Tensor& x, const Tensor& out) override;
-  double dot(const Tensor& a, const Tensor& b) override;
+  double dot(const Tensor& a, const Tensor& b, int64_t first) override;
+  bool factor_cholesky(const Tensor& m, const Between& between) override;
+  void solve_cholesky(const Tensor& factor, const Tensor& x, const Between& between) override;
   void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme, Observer observer,
                        const QuantizedWeight& out) override;
   void quantization_error(const Tensor& weight, const Tensor& smooth,
