@@ -395,7 +395,7 @@ void prefill(Bench& b, const Model& m, const Memory& cache) {
       multiply(b, w.k, rows, false, b.z);
       multiply(b, w.v, rows, false, b.wide);
       append(b, a);
-      attend_prefill(a, prefill_tiles(rows, kHeads, b.card.multiprocessors), b.stream);
+      attend_prefill(a, prefill_tiles(rows, kHeads, kHeadDim, b.card), b.stream);
       round(b.z, kHidden, nullptr);
       multiply(b, w.o, rows, true, b.x);
       round(b.x, kHidden, b.ones);

@@ -97,8 +97,13 @@ TEST(DecodeSplits, ShortCachesAreWholeAndLongOnesFillTheCard) {
 }
 
 TEST(PrefillTiles, ShortPromptsTakeSmallBlocks) {
-  EXPECT_EQ(prefill_tiles(100, 32, 132), 1);
-  EXPECT_EQ(prefill_tiles(2048, 32, 132), 2);
+  EXPECT_EQ(prefill_tiles(100, 32, 128, kLarge), 1);
+  EXPECT_EQ(prefill_tiles(2048, 32, 128, kLarge), 2);
+  EXPECT_EQ(prefill_tiles(2048, 32, 128, kSmall), 1) << "where two do not fit";
+  EXPECT_EQ(prefill_tiles(4096, 16, 72, kSmall), 2);
+  for (const int width : {32, 64, 80, 128}) {
+    EXPECT_LE(prefill_bytes(width, 1), kSmall.shared_per_block);
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 // Exponentials are taken to base 2. Scores of two neighbouring tiles are, as they lie in registers,
 // the left factor of the product with the values.
 #include "backends/cuda/fast_kernels.h"
+#include "backends/cuda/fast_plan.h"
 #include "backends/cuda/mma.cuh"
 
 namespace squint::cuda {
@@ -238,10 +239,10 @@ __global__ void __launch_bounds__(32 * kWarps, 2) prefill(const __grid_constant_
 template <int kDim, int kTiles>
 void launch(const FastAttention& a, cudaStream_t stream) {
   constexpr int kQueries = 16 * kTiles * kWarps;
-  constexpr size_t kBytes = (4 * kKeys + kQueries) * (kDim + 8) * sizeof(uint16_t);
+  constexpr int kBytes = prefill_bytes(kDim, kTiles);
+  static_assert(kBytes == (4 * kKeys + kQueries) * (kDim + 8) * sizeof(uint16_t));
   const auto kernel = prefill<kDim, kTiles>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       static_cast<int>(kBytes));
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   launch_overlapped(kernel, a,
                     dim3(static_cast<unsigned>(a.heads),
                          static_cast<unsigned>((a.slices[0].count + kQueries - 1) / kQueries)),
@@ -256,10 +257,16 @@ void launch(const FastAttention& a, int tiles, cudaStream_t stream) {
 }  // namespace
 
 void attend_prefill(const FastAttention& a, int tiles, cudaStream_t stream) {
-  if (a.head_dim <= 32) return launch<32>(a, tiles, stream);
-  if (a.head_dim <= 64) return launch<64>(a, tiles, stream);
-  if (a.head_dim <= 80) return launch<80>(a, tiles, stream);
-  launch<kMaxHeadDim>(a, tiles, stream);
+  switch (prefill_width(a.head_dim)) {
+    case 32:
+      return launch<32>(a, tiles, stream);
+    case 64:
+      return launch<64>(a, tiles, stream);
+    case 80:
+      return launch<80>(a, tiles, stream);
+    default:
+      return launch<kMaxHeadDim>(a, tiles, stream);
+  }
 }
 
 }  // namespace squint::cuda

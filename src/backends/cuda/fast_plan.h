@@ -143,10 +143,24 @@ inline int decode_splits(int64_t longest, int64_t rows, int multiprocessors) {
   return static_cast<int>((pieces + each - 1) / each);
 }
 
-// Attention of many: tiles of 16 queries for each of a block's four warps. Small blocks for short
-// prompts, so that every multiprocessor has two.
-inline int prefill_tiles(int64_t tokens, int64_t heads, int multiprocessors) {
-  return (tokens + 127) / 128 * heads < 2 * multiprocessors ? 1 : 2;
+// Attention of many: its kernel is compiled for these widths of heads, which are padded to the
+// next.
+inline int prefill_width(int64_t head_dim) {
+  return head_dim <= 32 ? 32 : head_dim <= 64 ? 64 : head_dim <= 80 ? 80 : 128;
+}
+
+// A block's shared memory: two buffers of 64 keys and of as many values, and the queries of four
+// warps in tiles of 16; rows of bf16 with 16 bytes between them.
+constexpr int prefill_bytes(int width, int tiles) {
+  return (4 * 64 + 4 * 16 * tiles) * (width + 8) * 2;
+}
+
+// Tiles of queries for each warp. One for short prompts, so that every multiprocessor has two
+// blocks, and where two do not fit.
+inline int prefill_tiles(int64_t tokens, int64_t heads, int64_t head_dim, const CardLimits& card) {
+  const bool short_one = (tokens + 127) / 128 * heads < 2 * card.multiprocessors;
+  const bool fits = prefill_bytes(prefill_width(head_dim), 2) <= card.shared_per_block;
+  return short_one || !fits ? 1 : 2;
 }
 
 }  // namespace squint::cuda
