@@ -2,7 +2,7 @@
 // over the weights of all layers, so that no cache holds them, whole decode steps, products of
 // prompts, and attention. Each as a CUDA graph, the median of several replays.
 //
-//     cuda_benchmark [LAYERS]
+//     cuda_benchmark [LAYERS [decode]]
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -28,7 +28,7 @@ constexpr int64_t kVocab = 151936;
 constexpr int64_t kHeads = 32;
 constexpr int64_t kKvHeads = 8;
 constexpr int64_t kHeadDim = 128;
-constexpr uint32_t kGroup = 0x3c230008;  // scale 0.01, zero point 8
+constexpr uint32_t kGroup = 0x3c234308;  // scale 0.01, zero point 8: see FastMatrix
 
 using Memory = std::shared_ptr<Storage>;
 
@@ -80,8 +80,14 @@ Weight int4(int64_t out, int64_t in) {
   const std::vector<uint32_t> groups(1 << 16, kGroup);
   Weight w{};
   w.memory = {filled(out * in / 8, codes), filled(out * in / 128, groups)};
-  w.matrix.rows = {WeightFormat::int4, in, out, w.memory[0]->data(), in / 32,
-                   reinterpret_cast<const uint32_t*>(w.memory[1]->data()), in / 128, 128};
+  w.matrix.rows = {WeightFormat::int4,
+                   in,
+                   out,
+                   w.memory[0]->data(),
+                   in / 32,
+                   reinterpret_cast<const uint32_t*>(w.memory[1]->data()),
+                   in / 128,
+                   128};
   w.matrix.tiled = true;
   w.matrix.group_shift = 1;
   w.bytes = out * in / 2 + out * in / 32;
@@ -234,7 +240,8 @@ void decode_products(Bench& b, const Model& m) {
   };
   for (const int rows : {1, 2, 4, 8}) {
     const Layer& l0 = m.layers[0];
-    const auto each = [&](const char* name, double bytes, const std::function<void(const Layer&)>& f) {
+    const auto each = [&](const char* name, double bytes,
+                          const std::function<void(const Layer&)>& f) {
       const double us = b.time([&] {
         for (const Layer& l : m.layers) f(l);
       }) / n;
@@ -244,9 +251,8 @@ void decode_products(Bench& b, const Model& m) {
     each("q,k,v of norm", d(l0.q.bytes + 2 * l0.k.bytes), [&](const Layer& l) {
       b.product(rows, b.x, b.ones, Epilogue::store, {&l.q, &l.k, &l.v}, {b.y, b.z, b.wide});
     });
-    each("o, added", d(l0.o.bytes), [&](const Layer& l) {
-      b.product(rows, b.y, nullptr, Epilogue::add, {&l.o}, {b.x});
-    });
+    each("o, added", d(l0.o.bytes),
+         [&](const Layer& l) { b.product(rows, b.y, nullptr, Epilogue::add, {&l.o}, {b.x}); });
     each("gate, up of norm", d(2 * l0.up.bytes), [&](const Layer& l) {
       b.product(rows, b.x, b.ones, Epilogue::gated, {&l.gate, &l.up}, {b.wide});
     });
@@ -256,16 +262,15 @@ void decode_products(Bench& b, const Model& m) {
     each("down 4096 x 12288, added", d(l0.down.bytes), [&](const Layer& l) {
       b.product(rows, b.wide2, nullptr, Epilogue::add, {&l.down}, {b.x});
     });
-    each("k alone 1024 x 4096", d(l0.k.bytes), [&](const Layer& l) {
-      b.product(rows, b.x, nullptr, Epilogue::store, {&l.k}, {b.z});
-    });
-    report(fmt::format("head 151936 x 4096 bf16 rows {}", rows), b.time([&] {
-      b.product(rows, b.x, b.ones, Epilogue::store, {&m.head}, {b.wide});
-    }), d(m.head.bytes));
+    each("k alone 1024 x 4096", d(l0.k.bytes),
+         [&](const Layer& l) { b.product(rows, b.x, nullptr, Epilogue::store, {&l.k}, {b.z}); });
+    report(fmt::format("head 151936 x 4096 bf16 rows {}", rows),
+           b.time([&] { b.product(rows, b.x, b.ones, Epilogue::store, {&m.head}, {b.wide}); }),
+           d(m.head.bytes));
   }
 }
 
-void append(Bench& b, const FastAttention& a, int tokens) {
+void append(Bench& b, const FastAttention& a) {
   AppendArgs args{};
   args.query = Bench::floats(b.y);
   args.key = Bench::floats(b.z);
@@ -278,8 +283,31 @@ void append(Bench& b, const FastAttention& a, int tokens) {
   args.head_dim = kHeadDim;
   args.count = a.count;
   std::copy(a.slices, a.slices + a.count, args.slices);
-  (void)tokens;
   append_fast(args, b.stream);
+}
+
+// Two kernels of a step in turns, to see what one costs the other.
+void decode_pairs(Bench& b, const Model& m, const Memory& cache) {
+  const FastAttention a = b.attention(cache, kHeads, kKvHeads, kHeadDim, 1, 1, 512, true);
+  const auto each = [&](const char* name, const std::function<void(const Layer&)>& f) {
+    const double us = b.time([&] {
+      for (const Layer& l : m.layers) f(l);
+    });
+    row(name, us / static_cast<double>(m.layers.size()), 0, "");
+  };
+  const auto qkv = [&](const Layer& l) {
+    b.product(1, b.x, b.ones, Epilogue::store, {&l.q, &l.k, &l.v}, {b.y, b.z, b.wide});
+  };
+  const auto o = [&](const Layer& l) { b.product(1, b.z, nullptr, Epilogue::add, {&l.o}, {b.x}); };
+  const auto attend = [&] { attend_decode(a, b.card.multiprocessors, b.stream); };
+  each("q,k,v; append", [&](const Layer& l) { qkv(l), append(b, a); });
+  each("append; attend 512", [&](const Layer&) { append(b, a), attend(); });
+  each("attend 512; o", [&](const Layer& l) { attend(), o(l); });
+  each("o; q,k,v", [&](const Layer& l) { o(l), qkv(l); });
+  each("gate, up; down", [&](const Layer& l) {
+    b.product(1, b.x, b.ones, Epilogue::gated, {&l.gate, &l.up}, {b.wide});
+    b.product(1, b.wide, nullptr, Epilogue::add, {&l.down}, {b.x});
+  });
 }
 
 void decode_steps(Bench& b, const Model& m, const Memory& cache) {
@@ -296,7 +324,7 @@ void decode_steps(Bench& b, const Model& m, const Memory& cache) {
       const double us = b.time([&] {
         for (const Layer& l : m.layers) {
           b.product(batch, b.x, b.ones, Epilogue::store, {&l.q, &l.k, &l.v}, {b.y, b.z, b.wide});
-          append(b, a, 1);
+          append(b, a);
           attend_decode(a, b.card.multiprocessors, b.stream);
           b.product(batch, b.z, nullptr, Epilogue::add, {&l.o}, {b.x});
           b.product(batch, b.x, b.ones, Epilogue::gated, {&l.gate, &l.up}, {b.wide});
@@ -304,8 +332,7 @@ void decode_steps(Bench& b, const Model& m, const Memory& cache) {
         }
         b.product(batch, b.x, b.ones, Epilogue::store, {&m.head}, {b.wide});
       });
-      row(fmt::format("decode step, batch {} at {}: {:.0f} tok/s", batch, length,
-                      batch * 1e6 / us),
+      row(fmt::format("decode step, batch {} at {}: {:.0f} tok/s", batch, length, batch * 1e6 / us),
           us, bytes / us / 1e3, "GB/s");
     }
   }
@@ -339,8 +366,8 @@ void prefill(Bench& b, const Model& m, const Memory& cache) {
       for (const bool add : {false, true}) {
         const double us = b.time([&] {
           for (int i = 0; i < 10; ++i) {
-            b.cublas->multiply({rows, r.out, r.in, b.half_x->data(), r.in, b.unpacked->data(),
-                                r.in, nullptr, add, Bench::floats(b.wide), r.out},
+            b.cublas->multiply({rows, r.out, r.in, b.half_x->data(), r.in, b.unpacked->data(), r.in,
+                                nullptr, add, Bench::floats(b.wide), r.out},
                                b.stream);
           }
         }) / 10;
@@ -358,17 +385,17 @@ void prefill(Bench& b, const Model& m, const Memory& cache) {
         b.time([&] { round(b.wide, kInner, nullptr); }), 0, "");
     row(fmt::format("gate, rows {}", rows), b.time([&] {
       gate_values(Bench::floats(b.wide), Bench::floats(b.wide2), rows * kInner, b.stream);
-    }), 0, "");
-    const FastAttention a =
-        b.attention(cache, kHeads, kKvHeads, kHeadDim, 1, static_cast<int>(rows),
-                    static_cast<int>(rows), true);
+    }),
+        0, "");
+    const FastAttention a = b.attention(cache, kHeads, kKvHeads, kHeadDim, 1,
+                                        static_cast<int>(rows), static_cast<int>(rows), true);
     const auto layer = [&](const Layer& w) {
       round(b.x, kHidden, b.ones);
       multiply(b, w.q, rows, false, b.y);
       multiply(b, w.k, rows, false, b.z);
       multiply(b, w.v, rows, false, b.wide);
-      append(b, a, static_cast<int>(rows));
-      attend_prefill(a, prefill_warps(rows, kHeads, b.card.multiprocessors), b.stream);
+      append(b, a);
+      attend_prefill(a, prefill_tiles(rows, kHeads, kHeadDim, b.card), b.stream);
       round(b.z, kHidden, nullptr);
       multiply(b, w.o, rows, true, b.x);
       round(b.x, kHidden, b.ones);
@@ -378,9 +405,11 @@ void prefill(Bench& b, const Model& m, const Memory& cache) {
       round(b.wide, kInner, nullptr);
       multiply(b, w.down, rows, true, b.x);
     };
-    const double us = b.time([&] {
-      for (const Layer& w : m.layers) layer(w);
-    }, 5);
+    const double us = b.time(
+        [&] {
+          for (const Layer& w : m.layers) layer(w);
+        },
+        5);
     const double tokens = static_cast<double>(rows) * 1e6 / us;
     row(fmt::format("prefill {}: {:.0f} tok/s", rows, tokens), us,
         tokens * 14e9 * static_cast<double>(m.layers.size()) / 36 / 1e12, "TFLOP/s");
@@ -389,18 +418,18 @@ void prefill(Bench& b, const Model& m, const Memory& cache) {
 
 void attention(Bench& b, const Memory& cache) {
   for (const int tokens : {512, 2048, 8192}) {
-    for (const int warps : {4, 8, 12}) {
+    for (const int tiles : {1, 2}) {
       const FastAttention a =
           b.attention(cache, kHeads, kKvHeads, kHeadDim, 1, tokens, tokens, true);
-      const double us = b.time([&] { attend_prefill(a, warps, b.stream); });
-      row(fmt::format("attention causal {} warps {}", tokens, warps), us,
+      const double us = b.time([&] { attend_prefill(a, tiles, b.stream); });
+      row(fmt::format("attention causal {} tiles {}", tokens, tiles), us,
           2e-6 * tokens * tokens * kHeads * kHeadDim / us, "TFLOP/s");
     }
   }
-  for (const int warps : {4, 8, 12}) {
+  for (const int tiles : {1, 2}) {
     const FastAttention a = b.attention(cache, 16, 16, 72, 1, 4096, 4096, false);
-    const double us = b.time([&] { attend_prefill(a, warps, b.stream); });
-    row(fmt::format("attention of 4096 patches, 16x72, warps {}", warps), us,
+    const double us = b.time([&] { attend_prefill(a, tiles, b.stream); });
+    row(fmt::format("attention of 4096 patches, 16x72, tiles {}", tiles), us,
         4e-6 * 4096.0 * 4096 * 16 * 72 / us, "TFLOP/s");
   }
   for (const int batch : {1, 8}) {
@@ -413,22 +442,23 @@ void attention(Bench& b, const Memory& cache) {
       row(fmt::format("attention of a step, batch {} at {}", batch, length), us,
           4.0 * batch * length * kKvHeads * kHeadDim / us / 1e3, "GB/s");
       if (length <= 1) {
-        row(fmt::format("norm, rotate, append, batch {}", batch),
-            b.time([&] {
-              for (int i = 0; i < 10; ++i) append(b, a, 1);
-            }) / 10,
+        row(fmt::format("norm, rotate, append, batch {}", batch), b.time([&] {
+          for (int i = 0; i < 10; ++i) append(b, a);
+        }) / 10,
             0, "");
       }
     }
   }
 }
 
-int run(int layers) {
+int run(int layers, bool only_decode) {
   Bench b;
   const Model m = make_model(layers);
   const Memory cache = filled(int64_t{8} * 2 * kKvHeads * 8192 * kHeadDim, bell_bf16(1 << 20, 1));
-  decode_products(b, m);
+  if (!only_decode) decode_products(b, m);
+  decode_pairs(b, m, cache);
   decode_steps(b, m, cache);
+  if (only_decode) return 0;
   attention(b, cache);
   if (b.cublas) prefill(b, m, cache);
   return 0;
@@ -437,4 +467,6 @@ int run(int layers) {
 }  // namespace
 }  // namespace squint::cuda
 
-int main(int argc, char** argv) { return squint::cuda::run(argc > 1 ? std::stoi(argv[1]) : 36); }
+int main(int argc, char** argv) {
+  return squint::cuda::run(argc > 1 ? std::stoi(argv[1]) : 36, argc > 2);
+}

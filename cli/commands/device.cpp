@@ -13,10 +13,9 @@ void DeviceOptions::add_to(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--arithmetic", backend.arithmetic,
                  "of a card: exact, float32 throughout; fast, products of bf16")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Arithmetic>{{"exact", Arithmetic::exact},
-                                            {"fast", Arithmetic::fast}}))
-      ->default_str("exact");
+      ->option_text("exact|fast [exact]")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Arithmetic>{
+          {"exact", Arithmetic::exact}, {"fast", Arithmetic::fast}}));
   app.add_option("--threads", backend.threads, "0: every core this process may use")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();

@@ -1,10 +1,11 @@
 // softmax(q·k scale) v for few queries of bf16 caches: a block takes a split of the keys of one
 // head and all queries that read them, so that a key is read once. Sixteen lanes, a team, share a
-// key: sixteen bytes each. A team goes through its keys eight at a time, values on their way while
+// key: sixteen bytes each. A team goes through its keys four at a time, values on their way while
 // it computes scores, with a maximum, a total and an output of its own: nobody waits for anybody
 // before the end. Then teams are joined in shared memory, and splits by the block that ends last.
 #include <algorithm>
 
+#include "backends/cuda/block_sum.cuh"
 #include "backends/cuda/fast_kernels.h"
 #include "backends/cuda/mma.cuh"
 
@@ -146,58 +147,62 @@ __device__ void attend_piece(const Launch& l, const FastSlice& slice, int64_t pl
   }
 }
 
+template <int kQueries>
+struct Shared {
+  float largest[kTeams][kQueries];
+  float total[kTeams][kQueries];
+  float out[kTeams][kQueries][kWidth];
+  float weights[kQueries][kMostDecodeSplits];  // of the splits
+  bool last;
+};
+
 struct Part {
   float largest;
   float total;
   float out;
 };
 
-// Joins parts in their order: part(i) is the i-th of a column.
-template <class Parts>
-__device__ __forceinline__ Part join(int count, const Parts& part) {
-  float largest = -INFINITY;
-  for (int i = 0; i < count; ++i) largest = fmaxf(largest, part.largest(i));
-  Part all{largest, 0, 0};
-  const float base = largest == -INFINITY ? 0.0f : largest;
-  for (int i = 0; i < count; ++i) {
-    const float weight = two_to(part.largest(i) - base);
-    all.total = fmaf(part.total(i), weight, all.total);
-    all.out = fmaf(part.out(i), weight, all.out);
+// Column d of a query, of all teams in their order.
+template <int kQueries>
+__device__ __forceinline__ Part join_teams(const Shared<kQueries>& s, int q, int d) {
+  Part all{-INFINITY, 0, 0};
+#pragma unroll
+  for (int i = 0; i < kTeams; ++i) all.largest = fmaxf(all.largest, s.largest[i][q]);
+  const float base = all.largest == -INFINITY ? 0.0f : all.largest;
+#pragma unroll
+  for (int i = 0; i < kTeams; ++i) {
+    const float weight = two_to(s.largest[i][q] - base);
+    all.total = fmaf(s.total[i][q], weight, all.total);
+    all.out = fmaf(s.out[i][q][d], weight, all.out);
   }
   return all;
 }
 
-template <int kQueries>
-struct Shared {
-  float largest[kTeams][kQueries];
-  float total[kTeams][kQueries];
-  float out[kTeams][kQueries][kWidth];
-};
+// A split in the workspace: its output, its maximum, its total.
+constexpr int kPartFloats = kWidth + 4;  // whole 16 bytes
+
+// By one warp: what the outputs of a query's splits are multiplied with.
+__device__ void weigh_splits(const float* parts, int splits, float* weights) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  float largest = -INFINITY;
+  for (int i = lane; i < splits; i += 32) {
+    largest = fmaxf(largest, __ldcg(parts + i * kPartFloats + kWidth));
+  }
+  largest = warp_max(largest);
+  float total = 0;
+  for (int i = lane; i < splits; i += 32) {
+    weights[i] = two_to(__ldcg(parts + i * kPartFloats + kWidth) - largest);
+    total = fmaf(weights[i], __ldcg(parts + i * kPartFloats + kWidth + 1), total);
+  }
+  total = warp_sum(total);
+  for (int i = lane; i < splits; i += 32) weights[i] /= total;
+}
 
 template <int kQueries>
-struct TeamParts {
-  const Shared<kQueries>& s;
-  int q;
-  int d;
-  __device__ float largest(int i) const { return s.largest[i][q]; }
-  __device__ float total(int i) const { return s.total[i][q]; }
-  __device__ float out(int i) const { return s.out[i][q][d]; }
-};
-
-// [split][kWidth + 2]
-struct SplitParts {
-  const float* from;
-  int d;
-  __device__ float largest(int i) const { return __ldcg(from + i * (kWidth + 2) + kWidth); }
-  __device__ float total(int i) const { return __ldcg(from + i * (kWidth + 2) + kWidth + 1); }
-  __device__ float out(int i) const { return __ldcg(from + i * (kWidth + 2) + d); }
-};
-
-template <int kQueries>
-__global__ void __launch_bounds__(kThreads) decode(const __grid_constant__ Launch l) {
+__global__ void __launch_bounds__(kThreads, kQueries <= 4 ? 4 : 2)
+    decode(const __grid_constant__ Launch l) {
   __shared__ Shared<kQueries> shared;
   wait_for_predecessor();
-  let_successor_begin();
   const FastSlice& slice = l.a.slices[blockIdx.z];
   const int kv_head = static_cast<int>(blockIdx.y) / l.chunks;
   const int first_query = static_cast<int>(blockIdx.y) % l.chunks * kQueries;
@@ -227,20 +232,21 @@ __global__ void __launch_bounds__(kThreads) decode(const __grid_constant__ Launc
   __syncthreads();
 
   const int64_t row = (static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y) * kQueries;
-  const auto store = [&](int q, const Part& part) {
+  const auto store = [&](int q, int d, float value) {
     const int token = (first_query + q) / l.group;
     const int head = kv_head * l.group + (first_query + q) % l.group;
-    if (token >= slice.count || thread >= l.a.head_dim) return;
+    if (token >= slice.count || d >= l.a.head_dim) return;
     const int64_t at = static_cast<int64_t>(slice.begin + token) * l.a.heads + head;
-    l.a.out[at * l.a.head_dim + thread] = part.out / part.total;
+    l.a.out[at * l.a.head_dim + d] = value;
   };
+#pragma unroll
   for (int q = 0; q < kQueries; ++q) {
-    const Part part = join(kTeams, TeamParts<kQueries>{shared, q, thread});
+    const Part part = join_teams(shared, q, thread);
     if (l.splits == 1) {
-      store(q, part);
+      store(q, thread, part.out / part.total);
       continue;
     }
-    float* to = l.a.partial + ((row + q) * l.splits + blockIdx.x) * (kWidth + 2);
+    float* to = l.a.partial + ((row + q) * l.splits + blockIdx.x) * kPartFloats;
     to[thread] = part.out;
     if (thread == 0) {
       to[kWidth] = part.largest;
@@ -248,17 +254,32 @@ __global__ void __launch_bounds__(kThreads) decode(const __grid_constant__ Launc
     }
   }
   if (l.splits == 1) return;
-  __shared__ bool last;
   uint32_t* ticket = l.a.tickets + blockIdx.z * gridDim.y + blockIdx.y;
   __threadfence();
   __syncthreads();
-  if (thread == 0) last = atomicAdd(ticket, 1u) + 1 == gridDim.x;
+  if (thread == 0) shared.last = atomicAdd(ticket, 1u) + 1 == gridDim.x;
   __syncthreads();
-  if (!last) return;
+  if (!shared.last) return;
   __threadfence();
   if (thread == 0) *ticket = 0;
-  for (int q = 0; q < kQueries; ++q) {
-    store(q, join(l.splits, SplitParts{l.a.partial + (row + q) * l.splits * (kWidth + 2), thread}));
+  // A warp a query, four columns a lane.
+  const int lane = thread % 32;
+  for (int q = thread / 32; q < kQueries; q += kThreads / 32) {
+    const float* parts = l.a.partial + (row + q) * l.splits * kPartFloats;
+    weigh_splits(parts, l.splits, shared.weights[q]);
+    __syncwarp();
+    float4 sum = {0, 0, 0, 0};
+#pragma unroll 8
+    for (int i = 0; i < l.splits; ++i) {
+      const float weight = shared.weights[q][i];
+      const float4 v = __ldcg(reinterpret_cast<const float4*>(parts + i * kPartFloats) + lane);
+      sum = {fmaf(weight, v.x, sum.x), fmaf(weight, v.y, sum.y), fmaf(weight, v.z, sum.z),
+             fmaf(weight, v.w, sum.w)};
+    }
+    store(q, 4 * lane, sum.x);
+    store(q, 4 * lane + 1, sum.y);
+    store(q, 4 * lane + 2, sum.z);
+    store(q, 4 * lane + 3, sum.w);
   }
 }
 
@@ -268,7 +289,7 @@ void launch(Launch& l, int most_queries, int64_t longest, int multiprocessors,
   l.chunks = (most_queries + kQueries - 1) / kQueries;
   const int64_t rows = int64_t{l.a.kv_heads} * l.chunks * l.a.count;
   l.splits = decode_splits(longest, rows, multiprocessors);
-  const int64_t room = l.a.partial_floats / (rows * kQueries * (kWidth + 2));
+  const int64_t room = l.a.partial_floats / (rows * kQueries * kPartFloats);
   l.splits = static_cast<int>(std::min<int64_t>(l.splits, std::max<int64_t>(room, 1)));
   if (rows > kSplitTickets) l.splits = 1;
   launch_overlapped(

@@ -285,7 +285,7 @@ void FastBackend::launch_attention(const Tensor& query, std::span<const KvSlice>
     decode();
     args.slices[0] = view(slices[i], positions[i]);
     args.count = 1;
-    attend_prefill(args, prefill_warps(slices[i].count, args.heads, card_.multiprocessors),
+    attend_prefill(args, prefill_tiles(slices[i].count, args.heads, args.head_dim, card_),
                    stream());
     launched("attending");
     args.count = 0;

@@ -18,7 +18,8 @@ namespace squint::cuda {
 //
 //     g[0] g+8[0] g[2] g+8[2]   g[1] g+8[1] g[3] g+8[3]
 //
-// A row of tiles follows the other; what pads them to whole tiles is zero.
+// A row of tiles follows the other; what pads them to whole tiles is zero. Words of groups, 16 side
+// by side for the rows of a tile, hold bf16 twice: the scale above 128 + the zero point.
 struct FastMatrix {
   DeviceMatrix rows;  // values and groups are what the layout says
   bool tiled;
@@ -138,7 +139,7 @@ struct FastAttention {
 };
 // Few queries a slice, over long caches.
 void attend_decode(const FastAttention& args, int multiprocessors, cudaStream_t stream);
-// One slice, many queries.
-void attend_prefill(const FastAttention& args, int warps, cudaStream_t stream);
+// One slice, many queries; tiles as prefill_tiles says.
+void attend_prefill(const FastAttention& args, int tiles, cudaStream_t stream);
 
 }  // namespace squint::cuda

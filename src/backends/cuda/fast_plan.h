@@ -48,18 +48,18 @@ inline int64_t rows_at_a_time(int64_t rows, int64_t row_bytes, int64_t most_byte
 }
 
 // A block of few_rows: its warps share x of one slice of the columns and cut the slice among
-// themselves; tiles of 16 outputs follow each other, the next one's weights on their way while the
-// last one's sums are joined.
+// themselves, in units of 64 or 128 columns; tiles of 16 outputs follow each other, the next one's
+// weights on their way while the last one's sums are joined.
 constexpr int kFewRowsWarps = 16;
 constexpr int kMostSplitTiles = 4096;
-constexpr int kMostStages = 8;
 
 struct FewRowsShape {
   int rows;
-  int tiles;            // of 16 outputs
-  int pieces;           // of 64 columns
-  int streams;          // weights multiplied side by side
-  int piece_bytes;      // of shared memory, of 16 outputs by 64 columns with their scales
+  int tiles;  // of 16 outputs
+  int units;
+  int streams;  // weights multiplied side by side
+  int unit_columns;
+  int unit_bytes;       // of shared memory, of 16 outputs with their scales
   int padding_bytes;    // behind a row of x
   int64_t most_splits;  // sums of 16 outputs by `rows` that the workspace holds
 };
@@ -68,41 +68,54 @@ struct FewRowsPlan {
   int rows;    // at a time
   int splits;  // of the columns, over blocks
   int blocks;  // for each split
-  int stages;  // pieces on their way to a warp
+  int stages;  // units on their way to a warp: 2, 4 or 6
+  int team;    // warps that share a tile: 4, 8 or 16
   int x_bytes;
+  int sum_bytes;  // of one of two buffers
   int shared_bytes;
 };
 
 inline int few_rows_slice(const FewRowsShape& s, int splits) {
-  return (s.pieces + splits - 1) / splits;
+  return (s.units + splits - 1) / splits;
 }
 
-// Two blocks on a multiprocessor where they fit, so that one reads while the other joins its sums.
+// One block a multiprocessor, and, if it can be, room beside it for one of the next launch, which
+// asks for its first weights while this one ends.
 inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
+  struct Choice {
+    int share;
+    int stages;
+  };
+  constexpr Choice kChoices[] = {{2, 4}, {1, 6}, {1, 4}, {2, 2}, {1, 2}};
   constexpr int kReserved = 1 << 10;  // bytes of a block: the card's own, and what is not dynamic
-  constexpr int kBytesOnTheirWay = 8 << 10;  // to as many warps as make a block
   constexpr int kMostCuts = 64;
   int splits = 1;
   // Narrow layers: what a single row of tiles leaves idle.
   if (s.tiles < card.multiprocessors) {
-    const int wanted = 2 * card.multiprocessors / s.tiles;
-    splits = std::clamp(std::min(wanted, s.pieces / kFewRowsWarps), 1, kMostCuts);
+    const int wanted = (card.multiprocessors + s.tiles / 2) / s.tiles;
+    splits = std::clamp(std::min(wanted, s.units / kFewRowsWarps), 1, kMostCuts);
   }
   for (;;) {
     const bool held = splits == 1 || (s.tiles <= kMostSplitTiles &&
                                       int64_t{s.tiles} * splits * s.streams <= s.most_splits);
-    for (int share = 2; held && share >= 1; --share) {
+    const int slice = few_rows_slice(s, splits);
+    // Rows, one of zeros, and eight sums a unit.
+    const int x =
+        s.rows * (slice * s.unit_columns * 2 + s.padding_bytes) + s.unit_columns * 2 + slice * 32;
+    const int sums = kFewRowsWarps * s.streams * 16 * s.rows * 4;
+    for (const Choice& c : kChoices) {
       const int room =
-          std::min(card.shared_per_block, card.shared_per_multiprocessor / share) - kReserved;
-      const int x = s.rows * (few_rows_slice(s, splits) * 128 + s.padding_bytes);
-      const int sums = kFewRowsWarps * s.streams * 16 * s.rows * 4;
-      const int wanted = std::clamp(kBytesOnTheirWay / share / s.piece_bytes, 2, kMostStages);
-      const int stages = std::min((room - x - sums) / (kFewRowsWarps * s.piece_bytes), wanted);
-      if (stages < std::max(2, wanted / 2)) continue;
-      const int blocks = std::min(s.tiles, std::max(1, share * card.multiprocessors / splits));
-      return {s.rows, splits, blocks, stages, x, x + sums + stages * kFewRowsWarps * s.piece_bytes};
+          std::min(card.shared_per_block, card.shared_per_multiprocessor / c.share) - kReserved;
+      const int bytes = x + 2 * sums + c.stages * kFewRowsWarps * s.unit_bytes;
+      if (!held || bytes > room) continue;
+      const int blocks = std::min(s.tiles, std::max(1, card.multiprocessors / splits));
+      // The fewer share a tile, the fewer sums are joined; but every warp has to have one. A team
+      // has a thread for each value of a tile.
+      const int each = s.tiles / blocks;
+      const int team = each >= 3 ? 4 : each >= 2 ? 8 : 16;
+      return {s.rows, splits, blocks, c.stages, team, x, sums, bytes};
     }
-    if (held && splits < std::min(kMostCuts, s.pieces)) {
+    if (held && splits < std::min(kMostCuts, s.units)) {
       ++splits;
       continue;
     }
@@ -115,23 +128,39 @@ inline FewRowsPlan plan_few_rows(FewRowsShape s, const CardLimits& card) {
 // Tokens of a sequence up to which attention reads the cache once for all of them.
 constexpr int64_t kMostDecodeTokens = 4;
 
-// Attention of few queries: keys of a block, whole pieces of 64. `rows` of blocks are there
+// Attention of few queries: keys of a block, whole pieces of 32. `rows` of blocks are there
 // already: heads of keys, and slices.
-constexpr int kDecodePiece = 64;
+constexpr int kDecodePiece = 32;
 constexpr int kMostDecodeSplits = 128;
 inline int decode_splits(int64_t longest, int64_t rows, int multiprocessors) {
   const int64_t pieces = std::max<int64_t>((longest + kDecodePiece - 1) / kDecodePiece, 1);
-  // Four blocks a multiprocessor keep it reading; more only make more to join.
+  // Four blocks for each multiprocessor keep it reading; splits of one piece only make more to
+  // join.
   const int64_t wanted = std::max<int64_t>(4 * multiprocessors / std::max<int64_t>(rows, 1), 1);
-  const int64_t splits = std::min({pieces, wanted, int64_t{kMostDecodeSplits}});
+  const int64_t joined = std::max<int64_t>(32, pieces / 4);
+  const int64_t splits = std::min({pieces, wanted, joined, int64_t{kMostDecodeSplits}});
   const int64_t each = (pieces + splits - 1) / splits;
   return static_cast<int>((pieces + each - 1) / each);
 }
 
-// Attention of many: warps of a block, 16 queries each. Small blocks for short prompts, so that
-// there is one for every multiprocessor.
-inline int prefill_warps(int64_t tokens, int64_t heads, int multiprocessors) {
-  return (tokens + 127) / 128 * heads < multiprocessors ? 4 : 8;
+// Attention of many: its kernel is compiled for these widths of heads, which are padded to the
+// next.
+inline int prefill_width(int64_t head_dim) {
+  return head_dim <= 32 ? 32 : head_dim <= 64 ? 64 : head_dim <= 80 ? 80 : 128;
+}
+
+// A block's shared memory: two buffers of 64 keys and of as many values, and the queries of four
+// warps in tiles of 16; rows of bf16 with 16 bytes between them.
+constexpr int prefill_bytes(int width, int tiles) {
+  return (4 * 64 + 4 * 16 * tiles) * (width + 8) * 2;
+}
+
+// Tiles of queries for each warp. One for short prompts, so that every multiprocessor has two
+// blocks, and where two do not fit.
+inline int prefill_tiles(int64_t tokens, int64_t heads, int64_t head_dim, const CardLimits& card) {
+  const bool short_one = (tokens + 127) / 128 * heads < 2 * card.multiprocessors;
+  const bool fits = prefill_bytes(prefill_width(head_dim), 2) <= card.shared_per_block;
+  return short_one || !fits ? 1 : 2;
 }
 
 }  // namespace squint::cuda

@@ -42,7 +42,6 @@ __device__ void rotate_pairs(const AppendArgs& a, const float* norm, int64_t tok
 // A warp a head of a token: first the queries', then the keys', then the values'.
 __global__ void __launch_bounds__(32 * kWarps) append(const __grid_constant__ AppendArgs a) {
   wait_for_predecessor();
-  let_successor_begin();
   const FastSlice& slice = a.slices[blockIdx.y];
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int unit = static_cast<int>(blockIdx.x * kWarps + threadIdx.x / 32);

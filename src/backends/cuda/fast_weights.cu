@@ -10,7 +10,8 @@ namespace squint::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSteps = 4;  // of 16 columns in a tile
+constexpr int kSteps = 4;                // of 16 columns in a tile
+constexpr uint32_t kBf16Of128 = 0x4300;  // whose lowest bits count ones
 
 unsigned blocks_for(int64_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }
 
@@ -55,7 +56,7 @@ __global__ void tile_groups_kernel(DeviceMatrix from, int64_t count, uint32_t* t
   if (i >= count) return;
   const int64_t group = i / kTileRows % from.group_count;
   const int64_t row = i / kTileRows / from.group_count * kTileRows + i % kTileRows;
-  to[i] = row < from.out ? from.groups[row * from.group_count + group] : 0;
+  to[i] = (row < from.out ? from.groups[row * from.group_count + group] : 0) | kBf16Of128;
 }
 
 struct Unpack {
@@ -81,37 +82,53 @@ __device__ void store_eight(const Unpack& u, int64_t row, int64_t column, const 
                                                                 pairs[3]};
 }
 
-// A thread a lane's sixteen bytes: sixteen columns of two rows.
-__global__ void unpack_tiles(Unpack u) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= u.units) return;
+// A warp a tile: a lane's sixteen bytes are sixteen columns of two rows, which go through shared
+// memory so that whole lines are written.
+__global__ void __launch_bounds__(kThreads) unpack_tiles(Unpack u) {
+  __shared__ uint4 staged[kThreads / 32][kTileRows][9];  // 128 bytes of a row, and room
   const DeviceMatrix& w = u.weight.rows;
-  const int64_t pieces = (w.in + kTileColumns - 1) / kTileColumns;
-  const int64_t lane = i % 32;
-  const int64_t piece = i / 32 % pieces;
-  const int64_t tile = i / 32 / pieces;
-  const int64_t at = u.first / kTileRows + tile;
-  const uint4 words = static_cast<const uint4*>(w.values)[(at * pieces + piece) * 32 + lane];
+  const int pieces = static_cast<int>((w.in + kTileColumns - 1) / kTileColumns);
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int piece = static_cast<int>(blockIdx.x * (kThreads / 32) + threadIdx.x / 32);
+  if (piece >= pieces) return;
+  const int64_t tile = u.first / kTileRows + blockIdx.y;
+  const uint4 words =
+      __ldcs(static_cast<const uint4*>(w.values) + (tile * pieces + piece) * 32 + lane);
   const uint32_t* groups =
-      w.groups + (at * w.group_count + (piece >> u.weight.group_shift)) * kTileRows;
+      w.groups + (tile * w.group_count + (piece >> u.weight.group_shift)) * kTileRows;
+  uint4(&own)[kTileRows][9] = staged[threadIdx.x / 32];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {  // rows g and g + 8
-    const int64_t row = tile * kTileRows + lane / 4 + 8 * half;
-    if (row >= u.count) continue;
     const uint32_t group = groups[lane / 4 + 8 * half];
     const float scale = group_scale(group);
-    const float zero = __uint_as_float(kTwoTo23 | (group & 0xffffu));
+    const float zero = __uint_as_float(kTwoTo23 | (group & 0xfu));
 #pragma unroll
     for (int eight = 0; eight < 2; ++eight) {
-      float v[8];
+      uint32_t pairs[4];
 #pragma unroll
-      for (int k = 0; k < 8; ++k) {
-        const uint32_t word = word_of(words, 2 * eight + k / 4);
-        const int shift = k % 2 * 16 + k / 2 % 2 * 8 + half * 4;
-        v[k] = (__uint_as_float(kTwoTo23 | (word >> shift & 0xfu)) - zero) * scale;
+      for (int k = 0; k < 4; ++k) {
+        const uint32_t word = word_of(words, 2 * eight + k / 2) >> (k % 2 * 8 + half * 4);
+        pairs[k] = bf16_pair((__uint_as_float(kTwoTo23 | (word & 0xfu)) - zero) * scale,
+                             (__uint_as_float(kTwoTo23 | (word >> 16 & 0xfu)) - zero) * scale);
       }
-      store_eight(u, row, piece * kTileColumns + lane % 4 * 16 + eight * 8, v);
+      own[lane / 4 + 8 * half][lane % 4 * 2 + eight] = {pairs[0], pairs[1], pairs[2], pairs[3]};
     }
+  }
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane / 8 + 4 * i;
+    const int64_t at = static_cast<int64_t>(blockIdx.y) * kTileRows + row;
+    const int64_t column = piece * kTileColumns + lane % 8 * 8;
+    if (at >= u.count || column >= u.stride) continue;
+    uint4 v = own[row][lane % 8];
+    if (column + 8 > w.in) {
+      uint32_t* pairs = &v.x;
+      for (int k = 0; k < 8; ++k) {
+        if (column + k >= w.in) pairs[k / 2] &= k % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+      }
+    }
+    *reinterpret_cast<uint4*>(u.out + at * u.stride + column) = v;
   }
 }
 
@@ -149,7 +166,6 @@ template <bool kAligned>
 __global__ void round_kernel(RoundArgs a) {
   __shared__ float parts[32];
   wait_for_predecessor();
-  let_successor_begin();
   const float* x = a.x + blockIdx.x * a.n;
   auto* out = static_cast<uint16_t*>(a.out) + blockIdx.x * a.stride;
   const int64_t step = int64_t{blockDim.x} * 4;
@@ -198,8 +214,9 @@ void unpack_to_bf16(const FastMatrix& weight, int64_t first, int64_t count, int6
                     void* out, cudaStream_t stream) {
   Unpack u{weight, first, count, stride, 0, static_cast<uint16_t*>(out)};
   if (weight.tiled) {
-    u.units = whole(count, kTileRows) * whole(weight.rows.in, kTileColumns) * 32;
-    unpack_tiles<<<blocks_for(u.units), kThreads, 0, stream>>>(u);
+    const dim3 blocks(blocks_for(whole(weight.rows.in, kTileColumns) * 32),
+                      static_cast<unsigned>(whole(count, kTileRows)));
+    unpack_tiles<<<blocks, kThreads, 0, stream>>>(u);
     return;
   }
   u.units = count * weight.rows.row_vectors;

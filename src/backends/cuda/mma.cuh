@@ -79,9 +79,11 @@ __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kOpen) : "memory");
 }
 
-// A kernel launched with `overlapped` may begin before the one in front of it has ended. It may
-// read weights; before it touches what other kernels write or read, every thread of it waits. A
-// kernel that lets its successor begin changes nothing else: the successor waits as well.
+// A kernel launched by launch_overlapped may begin before the one in front of it has ended, or has
+// room left for it. It may read weights; before it touches what other kernels write or read, every
+// thread of it waits. A kernel lets its successor begin where it leaves every multiprocessor the
+// same room: products do. Among the small blocks of attention the successor's large ones find room
+// here and there, and two of them on one multiprocessor while another has none.
 __device__ __forceinline__ void wait_for_predecessor() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;\n" ::: "memory");
@@ -98,6 +100,9 @@ __device__ __forceinline__ void let_successor_begin() {
 template <class Args>
 void launch_overlapped(void (*kernel)(Args), const Args& args, dim3 blocks, int threads,
                        size_t shared_bytes, cudaStream_t stream) {
+  // Kernels that want different divisions of a multiprocessor's memory cannot share it.
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                       cudaSharedmemCarveoutMaxShared);
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
