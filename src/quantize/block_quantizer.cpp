@@ -246,8 +246,7 @@ class BlockQuantizer {
       for (size_t i = 0; i < shares.size(); ++i) {
         pairs[i].finish(cx_, smoothed_.columns(first), qwen3_vl::module_name(layer_, first));
         for (const auto& [role, q] : rounded_with_feedback(shares[i].roles, std::move(pairs[i]))) {
-          current[role].weight = pack_linear(q, scheme(role));
-          finish(role, q);
+          current[role].weight = finish(role, q);
         }
       }
     }
@@ -321,9 +320,10 @@ class BlockQuantizer {
     return squared_error(cx_, error, statistics(role));
   }
 
-  void finish(LinearRole role, const QuantizedWeight& q) {
+  PackedLinear finish(LinearRole role, const QuantizedWeight& q) {
     const std::string module = qwen3_vl::module_name(layer_, role);
-    io::append_packed_linear(out_.tensors, module, pack_linear(q, scheme(role)));
+    PackedLinear packed = pack_linear(q, scheme(role), &cx_.backend.host_threads());
+    io::append_packed_linear(out_.tensors, module, packed);
     count_scales(q.scales, out_.scales);
     plan_.on_candidate();
     const double whole = whole_outputs(role, q);
@@ -335,6 +335,7 @@ class BlockQuantizer {
                             .error = relative_error(lost, whole),
                             .plain_error = relative_error(plain, whole),
                             .bits = scheme(role).bits});
+    return packed;
   }
 
   Context& cx_;
