@@ -17,7 +17,7 @@ const Tensor& dense(const LinearWeight& weight) { return std::get<Tensor>(weight
 
 }  // namespace
 
-SmoothedBlock::SmoothedBlock(const DecoderBlockWeights& stored) : stored_(&stored) {
+SmoothedBlock::SmoothedBlock(const DecoderBlockWeights& stored) {
   for (const NormRole role : qwen3_vl::kAllNorms) {
     norms_[static_cast<size_t>(role)] = to_f32(stored[role]);
   }

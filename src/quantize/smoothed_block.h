@@ -18,7 +18,6 @@ namespace squint::quantize {
 // rounded to bf16 once, at the end.
 class SmoothedBlock {
  public:
-  // Keeps a reference to the weights, which are bf16.
   explicit SmoothedBlock(const qwen3_vl::DecoderBlockWeights& stored);
 
   // f32, or bf16, of `stored`, which is the layer's stored weight where the backend computes; there
@@ -42,7 +41,6 @@ class SmoothedBlock {
  private:
   void divide_norm(std::span<float> weight, std::span<float> scale) const;
 
-  const qwen3_vl::DecoderBlockWeights* stored_;
   std::array<Tensor, qwen3_vl::kNormRoles> norms_;
   std::array<std::vector<float>, qwen3_vl::kLinearRoles> columns_;
   std::array<std::vector<float>, qwen3_vl::kLinearRoles> rows_;
