@@ -138,16 +138,19 @@ void VisionTower::run_block(Context& cx, const Block& block, const Tensor& cosin
                   .causal = false,
                   .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()))},
                  mixed);
-  ops::linear(cx, mixed, block.proj, out);
-  ops::add(cx, out, x);
+  const auto add_linear = [&](const Tensor& from, const LinearWeight& weight) {
+    if (ops::has_fused(cx)) return ops::linear_add(cx, from, weight, x);
+    ops::linear(cx, from, weight, out);
+    ops::add(cx, out, x);
+  };
+  add_linear(mixed, block.proj);
 
   // hidden_states = hidden_states + self.mlp(self.norm2(hidden_states))
   ops::layer_norm(cx, x, block.norm2.weight, block.norm2.bias, kNormEps, normed);
   const Tensor inner = cx.scratch.tensor({patches, config_.intermediate});
   ops::linear(cx, normed, block.fc1, inner);
   ops::gelu(cx, inner, GeluKind::tanh, inner);
-  ops::linear(cx, inner, block.fc2, out);
-  ops::add(cx, out, x);
+  add_linear(inner, block.fc2);
 }
 
 // Four neighbouring patches, side by side, become one token: fc2(gelu(fc1(norm(x)))).
@@ -172,8 +175,10 @@ ImageFeatures VisionTower::encode(Context& cx, const Patches& patches) const {
   const Tensor x = cx.scratch.tensor({patches.values.dim(0), config_.hidden});
   ops::linear(cx, on_device(cx, patches.values), patch_embed_, x);
   cx.show("vision.patch_embed", 0, x);
-  ops::add(cx, on_device(cx, interpolated_positions(position_table_, patches.grid, config_)), x);
-  const RotaryTable rotary = vision_rotary(patches.grid, config_);
+  const HostWork host(cx.backend);
+  ops::add(cx, on_device(cx, interpolated_positions(position_table_, patches.grid, config_, host)),
+           x);
+  const RotaryTable rotary = vision_rotary(patches.grid, config_, host);
   const Tensor cosine = on_device(cx, rotary.cosine);
   const Tensor sine = on_device(cx, rotary.sine);
   ImageFeatures features;
