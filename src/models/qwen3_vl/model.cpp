@@ -70,8 +70,12 @@ void Embedding::gather(Context& cx, std::span<const int32_t> ids, const Tensor& 
     }
   });
   cx.backend.copy(host, hidden);
-  // Around a row that is read the kernel maps its neighbours: with the rows of a long prompt, soon
-  // the whole table. They stay in the kernel's cache of the file.
+}
+
+// Around a row that is read the kernel maps its neighbours: with the rows of a long prompt, soon
+// the whole table.
+void Embedding::give_back() const {
+  const auto* packed = std::get_if<PackedLinear>(&table_);
   io::advise(packed != nullptr ? packed->packed : std::get<Tensor>(table_), io::PageUse::done);
 }
 
@@ -189,6 +193,7 @@ Tensor Model::prefill(Context& cx, std::span<const Prompt> prompts) const {
                     first_rows[i], hidden);
     }
   }
+  embedding_.give_back();
   return hidden;
 }
 
@@ -209,6 +214,7 @@ Tensor Model::step(Context& cx, std::span<const NextToken> tokens) const {
     }
     blocks_[layer].forward(cx, rotary.cosine, rotary.sine, slices, hidden);
   }
+  embedding_.give_back();
   return hidden;
 }
 
