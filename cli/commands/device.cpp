@@ -9,11 +9,12 @@ namespace squint::cli {
 
 void DeviceOptions::add_to(CLI::App& app) {
   app.add_option("--device", backend.name,
-                 "cpu; cuda or cuda:N, an NVIDIA card; reference: plain loops, for checking")
-      ->capture_default_str();
+                 "cpu; cuda or cuda:N, an NVIDIA card; auto: a card where there is one; reference: "
+                 "plain loops, for checking")
+      ->default_val("auto");
   app.add_option("--arithmetic", backend.arithmetic,
                  "of a card: exact, float32 throughout; fast, products of bf16")
-      ->option_text("exact|fast [exact]")
+      ->option_text("exact|fast [fast on a card]")
       ->transform(CLI::CheckedTransformer(std::map<std::string, Arithmetic>{
           {"exact", Arithmetic::exact}, {"fast", Arithmetic::fast}}));
   app.add_option("--threads", backend.threads, "0: every core this process may use")

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,12 @@ class Backend;  // opaque here; hand it on by reference, and keep it alive longe
 enum class Arithmetic : uint8_t { exact, fast };
 
 struct BackendOptions {
-  // "cpu"; "cuda" or "cuda:1", an NVIDIA card; or "reference": plain loops, for checking
+  // "cpu"; "cuda" or "cuda:1", an NVIDIA card; "auto", a card where there is one that this program
+  // knows, else the cpu; or "reference": plain loops, for checking
   std::string name = "cpu";
   int threads = 0;      // on the host; 0: every core this process may use
   std::string kernels;  // forces a kernel table of the cpu backend; empty: the best that runs
-  Arithmetic arithmetic = Arithmetic::exact;  // fast is for cards
+  std::optional<Arithmetic> arithmetic;  // without: fast on a card, exact elsewhere
 };
 
 struct BackendDeleter {

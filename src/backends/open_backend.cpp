@@ -29,7 +29,11 @@ std::optional<int> card_of(std::string_view name) {
 
 void BackendDeleter::operator()(Backend* backend) const { delete backend; }
 
-BackendPtr open_backend(const BackendOptions& options) {
+BackendPtr open_backend(const BackendOptions& asked) {
+  BackendOptions options = asked;
+  if (options.name == "auto") {
+    options.name = options.kernels.empty() && cuda::cards() > 0 ? "cuda" : "cpu";
+  }
   if (options.threads < 0 || options.threads > 4096) {
     throw Error(ErrorCode::usage, fmt::format("threads: expected 1 to 4096 (0 for all cores), "
                                               "found {}",
@@ -47,8 +51,8 @@ BackendPtr open_backend(const BackendOptions& options) {
     return BackendPtr(new reference::ReferenceBackend(threads));
   }
   if (options.name != "cpu" && !card) {
-    throw Error(ErrorCode::usage, fmt::format("device: expected \"cpu\", \"cuda\", \"cuda:N\" or "
-                                              "\"reference\", found \"{}\"",
+    throw Error(ErrorCode::usage, fmt::format("device: expected \"auto\", \"cpu\", \"cuda\", "
+                                              "\"cuda:N\" or \"reference\", found \"{}\"",
                                               options.name));
   }
   const cpu::KernelTable* table = cpu::select_kernels(detect_cpu_features(), options.kernels);
@@ -58,7 +62,8 @@ BackendPtr open_backend(const BackendOptions& options) {
                             options.kernels, fmt::join(runnable_kernels(), ", ")));
   }
   BackendPtr host(new cpu::CpuBackend(*table, threads));
-  return card ? cuda::open(*card, std::move(host), options.arithmetic) : std::move(host);
+  return card ? cuda::open(*card, std::move(host), options.arithmetic.value_or(Arithmetic::fast))
+              : std::move(host);
 }
 
 std::vector<std::string> runnable_kernels() {

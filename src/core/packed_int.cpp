@@ -70,7 +70,7 @@ int64_t codes_per_word(int bits) {
   return 32 / bits;
 }
 
-Tensor pack_weight(const Tensor& codes, int bits) {
+Tensor pack_weight(const Tensor& codes, int bits, ThreadPool* threads) {
   SQUINT_CHECK(codes.shape().rank() == 2);
   const int64_t rows = codes.dim(0);
   const int64_t cols = codes.dim(1);
@@ -78,8 +78,15 @@ Tensor pack_weight(const Tensor& codes, int bits) {
   Tensor packed = Tensor::on_host(DType::i32, {rows, row_words});
   const int8_t* from = codes.span<const int8_t>().data();
   int32_t* to = packed.span<int32_t>().data();
-  for (int64_t r = 0; r < rows; ++r) {
-    pack_checked(from + r * cols, to + r * row_words, {.length = cols, .stride = 1}, bits);
+  const auto pack = [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      pack_checked(from + r * cols, to + r * row_words, {.length = cols, .stride = 1}, bits);
+    }
+  };
+  if (threads != nullptr) {
+    threads->parallel_for(rows, 16, pack);
+  } else {
+    pack(0, rows, 0);
   }
   return packed;
 }
@@ -122,7 +129,8 @@ Tensor unpack_zero_points(const Tensor& packed, int64_t rows, int bits) {
   return zero_points;
 }
 
-PackedLinear pack_linear(const QuantizedWeight& weight, const QuantizationScheme& scheme) {
+PackedLinear pack_linear(const QuantizedWeight& weight, const QuantizationScheme& scheme,
+                         ThreadPool* threads) {
   const int64_t rows = weight.codes.dim(0);
   const int64_t cols = weight.codes.dim(1);
   const Shape scales({rows, scheme.groups(cols)});
@@ -132,7 +140,7 @@ PackedLinear pack_linear(const QuantizedWeight& weight, const QuantizationScheme
           .cols = cols,
           .group_size = scheme.group_columns(cols),
           .bits = scheme.bits,
-          .packed = pack_weight(weight.codes, scheme.bits),
+          .packed = pack_weight(weight.codes, scheme.bits, threads),
           .scale = weight.scales,
           .zero_point =
               scheme.symmetric ? Tensor() : pack_zero_points(weight.zero_points, scheme.bits)};

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/thread_pool.h"
 #include "core/quantization.h"
 #include "core/tensor.h"
 
@@ -25,7 +26,7 @@ int64_t codes_per_word(int bits);
 
 // i8 [rows, cols] -> i32 [rows, ceil(cols * bits / 32)]. Every code must fit `bits`
 // (InternalError).
-Tensor pack_weight(const Tensor& codes, int bits);
+Tensor pack_weight(const Tensor& codes, int bits, ThreadPool* threads = nullptr);
 // The exact inverse: i8 [rows, cols].
 Tensor unpack_weight(const Tensor& packed, int64_t cols, int bits);
 
@@ -50,7 +51,8 @@ struct PackedLinear {
 };
 
 // Shares the scales. Zero points are dropped where the scheme is symmetric.
-PackedLinear pack_linear(const QuantizedWeight& weight, const QuantizationScheme& scheme);
+PackedLinear pack_linear(const QuantizedWeight& weight, const QuantizationScheme& scheme,
+                         ThreadPool* threads = nullptr);
 // The exact inverse; zero points are all 0 where the weight is symmetric.
 QuantizedWeight unpack_linear(const PackedLinear& linear);
 // ŵ of one row into out [cols].

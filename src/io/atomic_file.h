@@ -33,6 +33,8 @@ class AtomicFile {
   std::filesystem::path target_;
   std::filesystem::path temporary_;
   int descriptor_ = -1;
+  int64_t written_ = 0;
+  int64_t flushing_ = 0;  // of them, on their way to the disk
 };
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -53,9 +54,9 @@ struct AttentionGradientArgs {
   Tensor d_query, d_key, d_value;  // written
 };
 
-// What rounding may know of a layer's inputs x; see Backend::round_adaptively. On the host.
+// What rounding may know of a layer's inputs x; see Backend::round_adaptively.
 struct AdaptiveRounding {
-  Tensor importance;           // f32 [in]: E[x²], the weight of each column's errors
+  Tensor importance;           // f32 [in], on the host: E[x²], the weight of a column's errors
   Tensor hessian;              // f32 [in, in]: E[x xᵀ], symmetric and positive; empty: not known
   Tensor feedback;             // f32 [in, in]: at [k, j], j < k, what the column at place k of
                                // `order` takes of the error of the one at place j
@@ -132,6 +133,23 @@ class Backend {
   // Σ a ⊙ b over b's columns, which stand beside those of a from `first` on; rows summed in
   // float32, totals in double.
   virtual double dot(const Tensor& a, const Tensor& b, int64_t first) = 0;
+  virtual void clear(const Tensor& x) = 0;  // every byte 0
+  // out = a x + b out
+  virtual void combine(float a, const Tensor& x, float b, const Tensor& out) = 0;
+  // m f32 [n, n], of which the diagonal and what is above it are read, is divided by `weight` there
+  // and mirrored below. False where a value is not finite.
+  virtual bool finish_moment(const Tensor& m, double weight) = 0;
+  // Column j of m is divided by divisor * factors[j], or by `divisor` where there are no factors
+  // (f32, on the host). False where a value is not finite.
+  virtual bool divide_columns(const Tensor& m, double divisor, const Tensor& factors) = 0;
+  // out f32 [n], on the host, = m's diagonal
+  virtual void diagonal(const Tensor& m, const Tensor& out) = 0;
+  // m_ii += relative m_ii + absolute
+  virtual void add_to_diagonal(const Tensor& m, double relative, double absolute) = 0;
+  // out_ij = m_(order[i], order[j]) for j >= i; the rest is left undefined.
+  virtual void reorder(const Tensor& m, std::span<const int32_t> order, const Tensor& out) = 0;
+  // What factor_cholesky made of H with its order reversed becomes AdaptiveRounding::feedback.
+  virtual void make_feedback(const Tensor& factor) = 0;
   // m f32 [n, n], of which the diagonal and what is above it are read, becomes R with Rᵀ R = m
   // there; what is below is left undefined. False where m is not positive definite. `between` is
   // called every now and then, and may throw to stop.
@@ -145,12 +163,15 @@ class Backend {
   // f32 [in] or empty for ones; min/max ranges (spec awq-w4a16.md §1.6).
   virtual void quantization_error(const Tensor& weight, const Tensor& smooth,
                                   const QuantizationScheme& scheme, const Tensor& out) = 0;
+  // out [out, in], f32 or bf16, = weight (bf16) ∘ columns / rows; each may be empty for ones.
+  virtual void scale_weight(const Tensor& weight, const Tensor& columns, const Tensor& rows,
+                            const Tensor& out) = 0;
   // out [out, in] = ŵ / columns ∘ rows - weight, f32: how far what q stands for is from the bf16
   // `weight` before its columns were multiplied and its rows divided by these factors (f32, each
   // may be empty for ones).
   virtual void restored_error(const QuantizedWeight& q, const Tensor& columns, const Tensor& rows,
                               const Tensor& weight, const Tensor& out) = 0;
-  // Integers and scales of weight (f32 [out, in], on the host) that keep the error of the outputs
+  // Integers and scales of weight (f32 [out, in]) that keep the error of the outputs
   // small: each group's range by the error weighted with `importance`; where the Hessian H is
   // known, each column takes over what the errors before it can be made up with, and then scales
   // and integers descend on tr(E H Eᵀ), E = w - ŵ. A row's result depends on that row alone.

@@ -1,7 +1,5 @@
 #include "ops/copies.h"
 
-#include <algorithm>
-
 #include "ops/backend.h"
 
 namespace squint {
@@ -33,9 +31,10 @@ Tensor on_device(Context& cx, const Tensor& tensor) {
 }
 
 Tensor zeros_on_device(Backend& backend, const Shape& shape) {
-  const Tensor host = Tensor::on_host(DType::f32, shape);
-  std::ranges::fill(host.span<float>(), 0.0f);
-  return copied(backend, host);
+  const int64_t bytes = shape.numel() * byte_size(DType::f32);
+  Tensor out(backend.allocate(bytes), 0, DType::f32, shape);
+  backend.clear(out);
+  return out;
 }
 
 }  // namespace squint

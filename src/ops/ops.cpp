@@ -10,6 +10,17 @@ bool same_f32(const Tensor& a, const Tensor& b) {
   return is_f32(a) && is_f32(b) && a.shape() == b.shape();
 }
 
+bool is_square(const Tensor& m) {
+  return is_f32(m) && m.shape().rank() == 2 && m.dim(0) == m.dim(1);
+}
+
+// Of a bf16 weight's columns and rows; either may be empty.
+void check_factors(const Tensor& weight, const Tensor& columns, const Tensor& rows) {
+  SQUINT_CHECK(weight.dtype() == DType::bf16 && weight.shape().rank() == 2);
+  SQUINT_CHECK(columns.empty() || (is_f32(columns) && columns.numel() == weight.dim(1)));
+  SQUINT_CHECK(rows.empty() || (is_f32(rows) && rows.numel() == weight.dim(0)));
+}
+
 void check_quantized(const Tensor& weight, const QuantizationScheme& scheme,
                      const QuantizedWeight& out) {
   SQUINT_CHECK(weight.shape().rank() == 2);
@@ -229,8 +240,44 @@ double dot(Context& cx, const Tensor& a, const Tensor& b, int64_t first) {
   return cx.backend.dot(a, b, first);
 }
 
+void combine(Context& cx, float a, const Tensor& x, float b, const Tensor& out) {
+  SQUINT_CHECK(same_f32(x, out));
+  cx.backend.combine(a, x, b, out);
+}
+
+bool finish_moment(Context& cx, const Tensor& m, double weight) {
+  SQUINT_CHECK(is_square(m));
+  return cx.backend.finish_moment(m, weight);
+}
+
+bool divide_columns(Context& cx, const Tensor& m, double divisor, const Tensor& factors) {
+  SQUINT_CHECK(is_f32(m) && m.shape().rank() == 2);
+  SQUINT_CHECK(factors.empty() || (is_f32(factors) && factors.numel() == m.dim(1)));
+  return cx.backend.divide_columns(m, divisor, factors);
+}
+
+void diagonal(Context& cx, const Tensor& m, const Tensor& out) {
+  SQUINT_CHECK(is_square(m) && is_f32(out) && out.numel() == m.dim(0));
+  cx.backend.diagonal(m, out);
+}
+
+void add_to_diagonal(Context& cx, const Tensor& m, double relative, double absolute) {
+  SQUINT_CHECK(is_square(m));
+  cx.backend.add_to_diagonal(m, relative, absolute);
+}
+
+void reorder(Context& cx, const Tensor& m, std::span<const int32_t> order, const Tensor& out) {
+  SQUINT_CHECK(is_square(m) && same_f32(m, out) && std::ssize(order) == m.dim(0));
+  cx.backend.reorder(m, order, out);
+}
+
+void make_feedback(Context& cx, const Tensor& factor) {
+  SQUINT_CHECK(is_square(factor));
+  cx.backend.make_feedback(factor);
+}
+
 bool factor_cholesky(Context& cx, const Tensor& m, const Between& between) {
-  SQUINT_CHECK(is_f32(m) && m.shape() == Shape({m.dim(0), m.dim(0)}));
+  SQUINT_CHECK(is_square(m));
   return cx.backend.factor_cholesky(m, between);
 }
 
@@ -254,14 +301,20 @@ void quantization_error(Context& cx, const Tensor& weight, const Tensor& smooth,
   cx.backend.quantization_error(weight, smooth, scheme, out);
 }
 
+void scale_weight(Context& cx, const Tensor& weight, const Tensor& columns, const Tensor& rows,
+                  const Tensor& out) {
+  check_factors(weight, columns, rows);
+  SQUINT_CHECK(out.shape() == weight.shape());
+  SQUINT_CHECK(out.dtype() == DType::f32 || out.dtype() == DType::bf16);
+  cx.backend.scale_weight(weight, columns, rows, out);
+}
+
 void restored_error(Context& cx, const QuantizedWeight& q, const Tensor& columns,
                     const Tensor& rows, const Tensor& weight, const Tensor& out) {
-  SQUINT_CHECK(weight.dtype() == DType::bf16 && weight.shape().rank() == 2);
+  check_factors(weight, columns, rows);
   SQUINT_CHECK(q.codes.shape() == weight.shape() && is_f32(out) && out.shape() == weight.shape());
   SQUINT_CHECK(q.scales.dim(0) == weight.dim(0) && weight.dim(1) % q.scales.dim(1) == 0);
   SQUINT_CHECK(q.zero_points.shape() == q.scales.shape());
-  SQUINT_CHECK(columns.empty() || (is_f32(columns) && columns.numel() == weight.dim(1)));
-  SQUINT_CHECK(rows.empty() || (is_f32(rows) && rows.numel() == weight.dim(0)));
   cx.backend.restored_error(q, columns, rows, weight, out);
 }
 

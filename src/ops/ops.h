@@ -72,6 +72,13 @@ void add_second_moment(Context& cx, const Tensor& x, const Tensor& out);
 void add_cross_moment(Context& cx, const Tensor& x, const Tensor& y, const Tensor& out);
 void add_abs_sum(Context& cx, const Tensor& x, const Tensor& out);
 double dot(Context& cx, const Tensor& a, const Tensor& b, int64_t first = 0);
+void combine(Context& cx, float a, const Tensor& x, float b, const Tensor& out);
+bool finish_moment(Context& cx, const Tensor& m, double weight);
+bool divide_columns(Context& cx, const Tensor& m, double divisor, const Tensor& factors);
+void diagonal(Context& cx, const Tensor& m, const Tensor& out);
+void add_to_diagonal(Context& cx, const Tensor& m, double relative, double absolute);
+void reorder(Context& cx, const Tensor& m, std::span<const int32_t> order, const Tensor& out);
+void make_feedback(Context& cx, const Tensor& factor);
 bool factor_cholesky(Context& cx, const Tensor& m, const Between& between);
 void solve_cholesky(Context& cx, const Tensor& factor, const Tensor& x, const Between& between);
 // weight bf16 [out, in], whose groups must divide in.
@@ -79,6 +86,8 @@ void quantize_weight(Context& cx, const Tensor& weight, const QuantizationScheme
                      Observer observer, const QuantizedWeight& out);
 void quantization_error(Context& cx, const Tensor& weight, const Tensor& smooth,
                         const QuantizationScheme& scheme, const Tensor& out);
+void scale_weight(Context& cx, const Tensor& weight, const Tensor& columns, const Tensor& rows,
+                  const Tensor& out);
 void restored_error(Context& cx, const QuantizedWeight& q, const Tensor& columns,
                     const Tensor& rows, const Tensor& weight, const Tensor& out);
 // weight f32 [out, in]; how.hessian and how.feedback both or neither.

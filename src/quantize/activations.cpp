@@ -94,7 +94,11 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
     return Tensor(keep.file != nullptr ? keep.file->allocate(bytes) : cx.backend.allocate(bytes), 0,
                   DType::f32, shape);
   };
-  const auto finish = [&](Chunk& chunk) {
+  const auto finish = [&](Chunk& chunk, const std::vector<qwen3_vl::Position>& positions) {
+    const qwen3_vl::RotaryTable rotary = text_rotary(positions, config_);
+    chunk.rotary = {kept(rotary.cosine.shape()), kept(rotary.sine.shape())};
+    cx.backend.copy(rotary.cosine, chunk.rotary.cosine);
+    cx.backend.copy(rotary.sine, chunk.rotary.sine);
     std::vector<int32_t> ids;
     for (const Row& row : chunk.rows) {
       ids.insert(ids.end(), row.input.ids.begin(), row.input.ids.end());
@@ -115,12 +119,15 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
     chunk = Chunk();
   };
   Chunk chunk;
+  std::vector<qwen3_vl::Position> positions;  // of its tokens
   for (size_t at = 0; at < rows.size(); at += kRowsAtOnce) {
     const auto part = rows.subspan(at, std::min(kRowsAtOnce, rows.size() - at));
     for (ModelInput& input : read_inputs(part, processor, cx.backend.host_threads())) {
-      const auto taken = static_cast<int64_t>(chunk.positions.size());
-      if (taken > 0 && taken + input.tokens() > kChunkTokens) finish(chunk);
-      Row row{.first = static_cast<int64_t>(chunk.positions.size())};
+      const auto taken = static_cast<int64_t>(positions.size());
+      if (taken > 0 && taken + input.tokens() > kChunkTokens) {
+        finish(chunk, std::exchange(positions, {}));
+      }
+      Row row{.first = static_cast<int64_t>(positions.size())};
       for (const qwen3_vl::Patches& image : input.images) {
         row.features.push_back(vision.encode(cx, image));
         if (keep.file == nullptr) continue;
@@ -130,8 +137,8 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
         }
       }
       input.images.clear();
-      chunk.positions.insert(chunk.positions.end(), input.positions.tokens.begin(),
-                             input.positions.tokens.end());
+      positions.insert(positions.end(), input.positions.tokens.begin(),
+                       input.positions.tokens.end());
       row.input = std::move(input);
       row.classes = classes_of(row.input.ids, processor.tokenizer(),
                                static_cast<int32_t>(config.image_token_id));
@@ -139,7 +146,7 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
       on_rows(1);
     }
   }
-  finish(chunk);
+  finish(chunk, positions);
 }
 
 Activations Activations::sample(Context& cx, int64_t tokens) const {
@@ -188,7 +195,7 @@ Tensor copy_in_scratch(Context& cx, const Tensor& tensor) {
 
 Sequences sequences_of(Context& cx, const Activations::Chunk& chunk,
                        const qwen3_vl::TextConfig& config) {
-  Sequences s{.rotary = device_rotary(cx, chunk.positions, config), .caches = {}, .slices = {}};
+  Sequences s;
   s.caches.reserve(chunk.rows.size());
   for (const Activations::Row& row : chunk.rows) {
     s.caches.push_back(
@@ -204,7 +211,7 @@ void Activations::observe(Context& cx, const qwen3_vl::DecoderBlock& block, Bloc
   for (const Chunk& chunk : chunks_) {
     const Arena::Scope scope(cx.scratch);
     const Sequences s = sequences_of(cx, chunk, config_);
-    block.forward(observed, s.rotary.cosine, s.rotary.sine, s.slices,
+    block.forward(observed, chunk.rotary.cosine, chunk.rotary.sine, s.slices,
                   copy_in_scratch(cx, chunk.hidden));
     on_rows(static_cast<int64_t>(chunk.rows.size()));
   }
@@ -217,7 +224,7 @@ void Activations::observe_pairs(Context& cx, const qwen3_vl::DecoderBlock& targe
     const Arena::Scope scope(cx.scratch);
     const auto input = [&](const qwen3_vl::DecoderBlock& b, const Tensor& hidden) {
       const Sequences s = sequences_of(cx, chunk, config_);
-      return b.input_of(role, cx, s.rotary.cosine, s.rotary.sine, s.slices,
+      return b.input_of(role, cx, chunk.rotary.cosine, chunk.rotary.sine, s.slices,
                         copy_in_scratch(cx, hidden));
     };
     const Tensor x = input(block, chunk.hidden);
@@ -234,7 +241,7 @@ void Activations::advance(Context& cx, const qwen3_vl::DecoderBlock& block,
     const auto run = [&](const qwen3_vl::DecoderBlock& b, const Tensor& hidden) {
       const Arena::Scope scope(cx.scratch);
       const Sequences s = sequences_of(cx, chunk, config_);
-      b.forward(cx, s.rotary.cosine, s.rotary.sine, s.slices, hidden);
+      b.forward(cx, chunk.rotary.cosine, chunk.rotary.sine, s.slices, hidden);
       for (const Row& row : chunk.rows) {
         add_deepstack(cx, row.input, row.features, layer, row.first, hidden);
       }
@@ -256,13 +263,14 @@ int64_t Activations::kept_bytes(const CalibrationSize& size, const qwen3_vl::Con
                                 bool paired) {
   const auto taps = static_cast<int64_t>(config.vision.deepstack_blocks.size());
   const int64_t rows = (paired ? 2 : 1) * size.tokens + taps * size.image_tokens;
-  return rows * config.text.hidden * byte_size(DType::f32);
+  const int64_t rotary = size.tokens * config.text.head_dim;
+  return (rows * config.text.hidden + rotary) * byte_size(DType::f32);
 }
 
 int64_t Activations::file_bytes(const CalibrationSize& size, const qwen3_vl::Config& config,
                                 bool paired) {
   const auto taps = static_cast<int64_t>(config.vision.deepstack_blocks.size());
-  const int64_t tensors = (paired ? 2 : 1) * size.rows + taps * size.images;
+  const int64_t tensors = (paired ? 4 : 3) * size.rows + taps * size.images;
   return kept_bytes(size, config, paired) + tensors * io::ScratchFile::needed_for(1);
 }
 

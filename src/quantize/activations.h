@@ -83,9 +83,9 @@ class Activations {
     std::vector<TokenClass> classes;  // of each token
   };
   struct Chunk {
-    Tensor hidden;  // [tokens, hidden], kept
-    Tensor target;  // the same in the unquantized model, or empty
-    std::vector<qwen3_vl::Position> positions;
+    Tensor hidden;                 // [tokens, hidden], kept
+    Tensor target;                 // the same in the unquantized model, or empty
+    qwen3_vl::RotaryTable rotary;  // of its tokens, kept
     std::vector<Row> rows;
   };
   const std::vector<Chunk>& chunks() const { return chunks_; }
@@ -104,7 +104,6 @@ class Activations {
 
 // A chunk's rows as sequences of their own, each with an empty cache; in scratch.
 struct Sequences {
-  qwen3_vl::RotaryTable rotary;
   std::vector<KvLayer> caches;
   std::vector<KvSlice> slices;
 };

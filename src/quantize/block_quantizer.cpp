@@ -52,12 +52,6 @@ Tensor remaining_error(Context& cx, const Value& value, const Tensor& stored,
   return error;
 }
 
-// On the host; empty where there are no factors.
-Tensor factors(const std::vector<float>& values) {
-  if (values.empty()) return {};
-  return Tensor::copy_of<float>(values, {static_cast<int64_t>(values.size())});
-}
-
 // ‖error‖² of the layer's outputs, or of its weights where there are no statistics.
 double squared_error(Context& cx, const Tensor& error, const InputStatistics* input) {
   return input != nullptr ? input->output_error(cx, error) : ops::dot(cx, error, error);
@@ -129,8 +123,6 @@ class BlockQuantizer {
 
   const QuantizationScheme& scheme(LinearRole role) const { return plan_.schemes[role].value(); }
 
-  ThreadPool& threads() { return cx_.backend.host_threads(); }
-
   // The stored weight, where the backend computes.
   const Tensor& there(LinearRole role) {
     Tensor& weight = there_[static_cast<size_t>(role)];
@@ -142,8 +134,8 @@ class BlockQuantizer {
   double restored_loss(LinearRole role, const QuantizedWeight& q, const SmoothedBlock& block) {
     const Arena::Scope scope(cx_.scratch);
     const Tensor error = cx_.scratch.tensor(there(role).shape());
-    ops::restored_error(cx_, q, factors(block.columns(role)), factors(block.rows(role)),
-                        there(role), error);
+    ops::restored_error(cx_, q, factors_tensor(block.columns(role)),
+                        factors_tensor(block.rows(role)), there(role), error);
     return squared_error(cx_, error, statistics(role));
   }
 
@@ -164,12 +156,13 @@ class BlockQuantizer {
     QuantizedWeight q = empty(role);
     if (plan_.clipped_ranges) {
       plan_.on_candidate();
-      round_clipped(cx_, block.linear(role, threads()), *statistics(role), block.columns(role),
-                    scheme(role), q);
+      round_clipped(cx_, on_host(cx_, block.linear(cx_, role, there(role))), *statistics(role),
+                    block.columns(role), scheme(role), q);
       return q;
     }
     if (!plan_.weighted_ranges) {
-      ops::quantize_weight(cx_, block.rounded(role, threads()), scheme(role), plan_.observer, q);
+      ops::quantize_weight(cx_, block.rounded(cx_, role, there(role)), scheme(role), plan_.observer,
+                           q);
       return q;
     }
     AdaptiveRounding how;
@@ -179,7 +172,7 @@ class BlockQuantizer {
     for (size_t i = 0; i < columns.size(); ++i) {
       how.importance.span<float>()[i] /= columns[i] * columns[i];
     }
-    ops::round_adaptively(cx_, block.linear(role, threads()), how, scheme(role), q);
+    ops::round_adaptively(cx_, block.linear(cx_, role, there(role)), how, scheme(role), q);
     return q;
   }
 
@@ -253,8 +246,7 @@ class BlockQuantizer {
       for (size_t i = 0; i < shares.size(); ++i) {
         pairs[i].finish(cx_, smoothed_.columns(first), qwen3_vl::module_name(layer_, first));
         for (const auto& [role, q] : rounded_with_feedback(shares[i].roles, std::move(pairs[i]))) {
-          current[role].weight = pack_linear(q, scheme(role));
-          finish(role, q);
+          current[role].weight = finish(role, q);
         }
       }
     }
@@ -281,7 +273,7 @@ class BlockQuantizer {
       const std::vector<LinearRole>& roles, PairStatistics pair) {
     const FeedbackPlan& feedback = *plan_.feedback;
     std::vector<Tensor> targets;
-    for (const LinearRole role : roles) targets.push_back(smoothed_.linear(role, threads()));
+    for (const LinearRole role : roles) targets.push_back(smoothed_.linear(cx_, role, there(role)));
     if (feedback.propagation > 0) {
       const std::vector<Tensor> weights = std::move(targets);
       targets = pair.times_cross(cx_, weights);
@@ -303,7 +295,7 @@ class BlockQuantizer {
 
   // Of a layer that stays in BF16: nothing, unless smoothing rescales its rows.
   Tensor bf16_error(LinearRole role, const SmoothedBlock& block) {
-    const Tensor weight = block.rounded(role, threads());
+    const Tensor weight = on_host(cx_, block.rounded(cx_, role, there(role)));
     const std::span<const bf16> values = weight.span<bf16>();
     const auto value = [&](size_t i) { return to_float(values[i]); };
     return remaining_error(cx_, value, dense(stored_[role]), block, role);
@@ -311,7 +303,7 @@ class BlockQuantizer {
 
   Tensor keep(LinearRole role) {
     const std::string module = qwen3_vl::module_name(layer_, role);
-    const Tensor weight = smoothed_.rounded(role, threads());
+    const Tensor weight = on_host(cx_, smoothed_.rounded(cx_, role, there(role)));
     out_.tensors.push_back({module + ".weight", weight});
     const double whole = squared_error(cx_, to_f32(dense(stored_[role])), statistics(role));
     const double lost = squared_error(cx_, bf16_error(role, smoothed_), statistics(role));
@@ -328,9 +320,10 @@ class BlockQuantizer {
     return squared_error(cx_, error, statistics(role));
   }
 
-  void finish(LinearRole role, const QuantizedWeight& q) {
+  PackedLinear finish(LinearRole role, const QuantizedWeight& q) {
     const std::string module = qwen3_vl::module_name(layer_, role);
-    io::append_packed_linear(out_.tensors, module, pack_linear(q, scheme(role)));
+    PackedLinear packed = pack_linear(q, scheme(role), &cx_.backend.host_threads());
+    io::append_packed_linear(out_.tensors, module, packed);
     count_scales(q.scales, out_.scales);
     plan_.on_candidate();
     const double whole = whole_outputs(role, q);
@@ -342,6 +335,7 @@ class BlockQuantizer {
                             .error = relative_error(lost, whole),
                             .plain_error = relative_error(plain, whole),
                             .bits = scheme(role).bits});
+    return packed;
   }
 
   Context& cx_;

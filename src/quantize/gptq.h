@@ -6,7 +6,8 @@
 // can be made up with.
 //
 // A layer of an 8B has a H of 0.6 GB: what is made of it takes its memory where it can. Matrices
-// are f32 and on the host; `between` is called every now and then, and may throw to stop.
+// are f32 and where the backend computes; `between` is called every now and then, and may throw to
+// stop.
 #pragma once
 
 #include <span>

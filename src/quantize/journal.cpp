@@ -210,4 +210,13 @@ void Journal::remove() const {
   fs::remove(folder_, ignored);
 }
 
+void LayerWriter::begin(int64_t layer, const QuantizedBlock& block) {
+  wait();
+  last_ = std::async(std::launch::async, [this, layer, block] { journal_.write(layer, block); });
+}
+
+void LayerWriter::wait() {
+  if (last_.valid()) last_.get();
+}
+
 }  // namespace squint::quantize

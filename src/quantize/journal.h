@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <future>
 #include <optional>
 #include <string>
 
@@ -42,6 +43,20 @@ class Journal {
   std::filesystem::path file_of(int64_t layer) const;
 
   std::filesystem::path folder_;
+};
+
+// Writes one layer while the next is computed.
+class LayerWriter {
+ public:
+  explicit LayerWriter(const Journal& journal) : journal_(journal) {}
+
+  // Waits for the one before. Throws what that failed with.
+  void begin(int64_t layer, const QuantizedBlock& block);
+  void wait();
+
+ private:
+  const Journal& journal_;
+  std::future<void> last_;  // waits when it ends
 };
 
 }  // namespace squint::quantize

@@ -23,16 +23,23 @@ constexpr const char* kReportJson = "report.json";
 constexpr const char* kReportHtml = "report.html";
 
 // Over everything in `folder` that is to appear. A model's own reports are replaced.
-void finish_report(const fs::path& folder, RunWatch& watch, QuantizeReport& report) {
+void finish_report(const fs::path& folder, ThreadPool& threads, RunWatch& watch,
+                   QuantizeReport& report) {
   report.output_bytes = io::Checkpoint::open(folder).tensor_bytes();
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     if (name == kReportJson || name == kReportHtml) continue;
     report.outputs.push_back(
-        {.name = name,
-         .bytes = static_cast<int64_t>(entry.file_size()),
-         .sha256 = io::sha256_of_file(entry.path(), [&] { watch.stop_if_asked(); })});
+        {.name = name, .bytes = static_cast<int64_t>(entry.file_size()), .sha256 = {}});
   }
+  threads.parallel_for(std::ssize(report.outputs), 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t i = begin; i < end; ++i) {
+      FileHash& file = report.outputs[static_cast<size_t>(i)];
+      file.sha256 = io::sha256_of_file(folder / file.name, [&] {
+        if (worker == 0) watch.stop_if_asked();
+      });
+    }
+  });
   std::ranges::sort(report.outputs, {}, &FileHash::name);
   watch.book("hashing");
   watch.finish(report.run);
@@ -89,7 +96,7 @@ void write_output(const OutputParts& parts, RunWatch& watch, QuantizeReport& rep
   writer.write_weights(report.parameters);
   watch.book("writing");
   parts.on_written(writer.working_folder());
-  finish_report(writer.working_folder(), watch, report);
+  finish_report(writer.working_folder(), parts.cx.backend.host_threads(), watch, report);
   writer.write_side_file(kReportJson, report.to_json() + "\n");
   writer.write_side_file(kReportHtml, report.to_html());
   writer.publish(report.parameters);

@@ -10,6 +10,22 @@
 #include "squint/error.h"
 
 namespace squint::quantize {
+namespace {
+
+// Into the columns of `to` from `first` on.
+void put_columns(Context& cx, const Tensor& columns, int64_t first, const Tensor& to) {
+  const int64_t count = columns.dim(1);
+  if (count == to.dim(1)) return cx.backend.copy(columns, to);
+  cx.backend.host_threads().parallel_for(columns.dim(0), 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) {
+      std::copy_n(columns.span<const float>().data() + row * count, count,
+                  to.span<float>().data() + row * to.dim(1) + first);
+    }
+  });
+}
+
+}  // namespace
+
 PairStatistics::PairStatistics(Backend& backend, int64_t in, const ClassWeights& weights)
     : weights_(weights),
       moment_(zeros_on_device(backend, {in, in})),
@@ -37,11 +53,10 @@ void PairStatistics::add(Context& cx, const Tensor& x, const Tensor& x_f,
 void PairStatistics::finish(Context& cx, std::span<const float> smooth, std::string_view where) {
   // Where nothing counts, all moments are 0 and any rounding is as good as another.
   const double weight = total_ > 0 ? total_ : 1;
-  moment_ = on_host(cx, moment_);
-  cross_ = on_host(cx, cross_);
-  ThreadPool& threads = cx.backend.host_threads();
+  Tensor factors;
+  if (!smooth.empty()) factors = Tensor::copy_of<float>(smooth, {std::ssize(smooth)});
   const bool finite =
-      take_mean(moment_, weight, threads) && divide_columns(cross_, weight, smooth, threads);
+      ops::finish_moment(cx, moment_, weight) && ops::divide_columns(cx, cross_, weight, factors);
   if (!finite) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: the calibration activations are not finite; does the model itself "
@@ -52,14 +67,14 @@ void PairStatistics::finish(Context& cx, std::span<const float> smooth, std::str
 
 std::vector<Tensor> PairStatistics::times_cross(Context& cx, std::span<const Tensor> weights) {
   // cross_ is Cᵀ: a linear layer with it multiplies by C.
-  const Tensor cross = on_device(cx, std::exchange(cross_, {}));
+  const Tensor cross = std::exchange(cross_, {});
   std::vector<Tensor> out;
   for (const Tensor& weight : weights) {
-    const Tensor product = Tensor::on_host(DType::f32, weight.shape());
-    multiply_in_parts(cx, on_device(cx, weight), cross, [&](int64_t first, const Tensor& columns) {
-      put_columns(on_host(cx, columns), first, product);
+    Tensor product(cx.backend.allocate(weight.bytes()), 0, DType::f32, weight.shape());
+    multiply_in_parts(cx, weight, cross, [&](int64_t first, const Tensor& columns) {
+      put_columns(cx, columns, first, product);
     });
-    out.push_back(product);
+    out.push_back(std::move(product));
   }
   return out;
 }

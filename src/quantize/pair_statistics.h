@@ -23,9 +23,9 @@ class PairStatistics {
   // Throws Error(bad_input), naming `where`, for values that are not finite.
   void finish(Context& cx, std::span<const float> smooth, std::string_view where);
 
-  const Tensor& hessian() const { return moment_; }     // E[x xᵀ], f32 [in, in], on the host
+  const Tensor& hessian() const { return moment_; }     // E[x xᵀ], f32 [in, in]
   Tensor take_hessian() { return std::move(moment_); }  // which is not kept here any longer
-  // w C for each of `weights`, with C = E[x_f xᵀ], which is given up: f32 [out, in] on the host.
+  // w C for each of `weights` (f32 [out, in]), with C = E[x_f xᵀ], which is given up.
   std::vector<Tensor> times_cross(Context& cx, std::span<const Tensor> weights);
 
  private:

@@ -354,6 +354,13 @@ class Run {
     return out;
   }
 
+  [[noreturn]] void refuse_lost(int64_t layer) const {
+    throw Error(ErrorCode::io,
+                fmt::format("{}.journal: layer {} was written and cannot be read back; was it "
+                            "removed, or is the disk failing?",
+                            options_.output.string(), layer));
+  }
+
   std::vector<io::NamedTensor> quantize_layers(const Journal& journal) {
     std::vector<io::NamedTensor> replaced;
     const int64_t layers = config_.text.layers;
@@ -365,33 +372,48 @@ class Run {
       watch_.book(kVisionPhase);
       if (plan_.feedback) weigh_tokens(*activations);
     }
+    LayerWriter writer(journal);
+    std::optional<int64_t> being_written;
+    const auto adopt = [&](QuantizedBlock& block) {
+      std::ranges::move(block.tensors, std::back_inserter(replaced));
+      std::ranges::move(block.linears, std::back_inserter(report_.linears));
+      std::ranges::move(block.smoothing, std::back_inserter(report_.smoothing));
+      for (const auto& [bin, count] : block.scales) report_.scales[bin] += count;
+    };
+    // Mapped instead of in memory.
+    const auto adopt_written = [&] {
+      if (!being_written) return;
+      writer.wait();
+      std::optional<QuantizedBlock> block = journal.find(*being_written);
+      if (!block) refuse_lost(*being_written);
+      adopt(*block);
+      being_written.reset();
+    };
     for (int64_t layer = 0; layer < layers; ++layer) {
       watch_.stop_if_asked();
       if (layer + 1 < layers) advise_layer(layer + 1, io::PageUse::soon);
       std::optional<QuantizedBlock> block = journal.find(layer);
-      if (!block) {
-        journal.write(layer, quantize_layer(layer, activations.get()));
-        block = journal.find(layer);  // Mapped instead of in memory.
-      }
-      if (!block) {
-        throw Error(ErrorCode::io,
-                    fmt::format("{}.journal: layer {} was written and cannot be read back; was it "
-                                "removed, or is the disk failing?",
-                                options_.output.string(), layer));
+      const bool known = block.has_value();
+      if (!known) {
+        block = quantize_layer(layer, activations.get());
+        adopt_written();
+        writer.begin(layer, *block);
+        being_written = layer;
       }
       watch_.stop_if_asked();
       watch_.book(kRoundingPhase);
       if (activations && layer + 1 < layers) advance(layer, *block, *activations);
       watch_.book("on to the next layer");
       advise_layer(layer, io::PageUse::done);
-      std::ranges::move(block->tensors, std::back_inserter(replaced));
-      std::ranges::move(block->linears, std::back_inserter(report_.linears));
-      std::ranges::move(block->smoothing, std::back_inserter(report_.smoothing));
-      for (const auto& [bin, count] : block->scales) report_.scales[bin] += count;
+      if (known) {
+        adopt_written();
+        adopt(*block);
+      }
       // Counted from the start, so that layers found in the journal count too.
       watch_.go_to(before_layers_ + (layer + 1) * (2 * report_.plan.rows + 1));
       watch_.advance(phase_of(layer), 0);
     }
+    adopt_written();
     return replaced;
   }
 

@@ -46,41 +46,24 @@ void SmoothedBlock::apply(const SmoothGroup& group, std::vector<float> scale) {
   for (const LinearRole sink : group.sinks) columns_[static_cast<size_t>(sink)] = scale;
 }
 
-namespace {
+Tensor factors_tensor(const std::vector<float>& values) {
+  if (values.empty()) return {};
+  return Tensor::copy_of<float>(values, {static_cast<int64_t>(values.size())});
+}
 
-// Columns multiplied, then rows divided by these factors; either may be empty.
-template <class T, class Round>
-Tensor scaled(const Tensor& stored, const std::vector<float>& columns,
-              const std::vector<float>& rows, ThreadPool& threads, const Round& round) {
-  const auto in = static_cast<size_t>(stored.dim(1));
-  Tensor out = Tensor::on_host(internal::dtype_of<T>(), stored.shape());
-  const std::span<const bf16> from = stored.span<const bf16>();
-  const std::span<T> to = out.span<T>();
-  threads.parallel_for(stored.dim(0), 16, [&](int64_t begin, int64_t end, int) {
-    for (auto r = static_cast<size_t>(begin); r < static_cast<size_t>(end); ++r) {
-      for (size_t c = 0; c < in; ++c) {
-        float w = to_float(from[r * in + c]);
-        if (!columns.empty()) w *= columns[c];
-        if (!rows.empty()) w /= rows[r];
-        to[r * in + c] = round(w);
-      }
-    }
-  });
+Tensor SmoothedBlock::linear(Context& cx, LinearRole role, const Tensor& stored) const {
+  const int64_t bytes = stored.numel() * byte_size(DType::f32);
+  Tensor out(cx.backend.allocate(bytes), 0, DType::f32, stored.shape());
+  ops::scale_weight(cx, stored, factors_tensor(columns(role)), factors_tensor(rows(role)), out);
   return out;
 }
 
-}  // namespace
-
-Tensor SmoothedBlock::linear(LinearRole role, ThreadPool& threads) const {
-  return scaled<float>(dense((*stored_)[role]), columns(role), rows(role), threads,
-                       [](float w) { return w; });
-}
-
-Tensor SmoothedBlock::rounded(LinearRole role, ThreadPool& threads) const {
-  const Tensor& stored = dense((*stored_)[role]);
+// The stored one itself where nothing changed.
+Tensor SmoothedBlock::rounded(Context& cx, LinearRole role, const Tensor& stored) const {
   if (columns(role).empty() && rows(role).empty()) return stored;
-  return scaled<bf16>(stored, columns(role), rows(role), threads,
-                      [](float w) { return to_bf16(w); });
+  Tensor out(cx.backend.allocate(stored.bytes()), 0, DType::bf16, stored.shape());
+  ops::scale_weight(cx, stored, factors_tensor(columns(role)), factors_tensor(rows(role)), out);
+  return out;
 }
 
 namespace {

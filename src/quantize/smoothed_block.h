@@ -21,9 +21,10 @@ class SmoothedBlock {
   // Keeps a reference to the weights, which are bf16.
   explicit SmoothedBlock(const qwen3_vl::DecoderBlockWeights& stored);
 
-  Tensor linear(qwen3_vl::LinearRole role, ThreadPool& threads) const;  // f32
-  // bf16; the stored one where nothing changed
-  Tensor rounded(qwen3_vl::LinearRole role, ThreadPool& threads) const;
+  // f32, or bf16, of `stored`, which is the layer's stored weight where the backend computes; there
+  // too.
+  Tensor linear(Context& cx, qwen3_vl::LinearRole role, const Tensor& stored) const;
+  Tensor rounded(Context& cx, qwen3_vl::LinearRole role, const Tensor& stored) const;
   const Tensor& norm(qwen3_vl::NormRole role) const { return norms_[static_cast<size_t>(role)]; }
   // Factors by which the columns of a linear layer have been multiplied; empty for none.
   const std::vector<float>& columns(qwen3_vl::LinearRole role) const {
@@ -46,6 +47,9 @@ class SmoothedBlock {
   std::array<std::vector<float>, qwen3_vl::kLinearRoles> columns_;
   std::array<std::vector<float>, qwen3_vl::kLinearRoles> rows_;
 };
+
+// On the host; empty where there are no factors.
+Tensor factors_tensor(const std::vector<float>& values);
 
 struct SmoothingPlan {
   std::span<const qwen3_vl::SmoothGroup> groups;

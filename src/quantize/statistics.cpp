@@ -36,16 +36,16 @@ void InputStatistics::add(Context& cx, const Tensor& x) {
 void InputStatistics::finish(Context& cx, std::string_view where) {
   SQUINT_CHECK(tokens_ > 0);
   abs_sum_ = on_host(cx, abs_sum_);
-  Tensor host = on_host(cx, moment_);
-  if (!take_mean(host, static_cast<double>(tokens_), cx.backend.host_threads())) {
+  if (!ops::finish_moment(cx, moment_, static_cast<double>(tokens_))) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: the calibration activations are not finite; does the model itself "
                             "answer sensibly?",
                             where));
   }
-  const int64_t n = host.dim(0);
-  for (int64_t i = 0; i < n; ++i) squares_.push_back(host.span<float>()[i * n + i]);
-  moment_ = on_device(cx, host);
+  squares_.resize(static_cast<size_t>(moment_.dim(0)));
+  const Tensor squares = Tensor::on_host(DType::f32, {moment_.dim(0)});
+  ops::diagonal(cx, moment_, squares);
+  std::ranges::copy(squares.span<float>(), squares_.begin());
 }
 
 std::vector<float> InputStatistics::abs_mean() const {

@@ -161,8 +161,8 @@ class GradientPass {
       const Arena::Scope scope(cx_.scratch);
       const Sequences s = sequences_of(cx_, chunk, config_.text);
       block.run(
-          cx_, s.rotary.cosine, s.rotary.sine, s.slices, inputs_[static_cast<size_t>(layer)][i],
-          gradients_[i],
+          cx_, chunk.rotary.cosine, chunk.rotary.sine, s.slices,
+          inputs_[static_cast<size_t>(layer)][i], gradients_[i],
           [&](LinearRole role, const Tensor& d_output) { sums.add(cx_, role, d_output, chunk); });
       report(static_cast<int64_t>(chunk.rows.size()));
     }

@@ -122,7 +122,7 @@ class Sampler {
                                      empty(parts));
              });
     };
-    AdaptiveRounding how = adaptive_rounding(cx_, hessian, {0.01}, 0, [] {});
+    AdaptiveRounding how = adaptive_rounding(cx_, on_device(cx_, hessian), {0.01}, 0, [] {});
     how.search = false;
     const double feedback = seconds_a_weight(how);
     how.rounds = 2;

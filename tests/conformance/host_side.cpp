@@ -194,6 +194,63 @@ void HostSide::argmax(const Tensor& x, int64_t count, const Tensor& out) {
   passage.back();
 }
 
+void HostSide::clear(const Tensor& x) {
+  Passage passage(*device_);
+  device_->clear(passage.there(x));
+  passage.back();
+}
+
+void HostSide::combine(float a, const Tensor& x, float b, const Tensor& out) {
+  Passage passage(*device_);
+  device_->combine(a, passage.there(x), b, passage.there(out));
+  passage.back();
+}
+
+bool HostSide::finish_moment(const Tensor& m, double weight) {
+  Passage passage(*device_);
+  const bool finite = device_->finish_moment(passage.there(m), weight);
+  passage.back();
+  return finite;
+}
+
+bool HostSide::divide_columns(const Tensor& m, double divisor, const Tensor& factors) {
+  Passage passage(*device_);
+  const bool finite = device_->divide_columns(passage.there(m), divisor, factors);
+  passage.back();
+  return finite;
+}
+
+void HostSide::diagonal(const Tensor& m, const Tensor& out) {
+  Passage passage(*device_);
+  device_->diagonal(passage.there(m), out);
+}
+
+void HostSide::add_to_diagonal(const Tensor& m, double relative, double absolute) {
+  Passage passage(*device_);
+  device_->add_to_diagonal(passage.there(m), relative, absolute);
+  passage.back();
+}
+
+void HostSide::reorder(const Tensor& m, std::span<const int32_t> order, const Tensor& out) {
+  Passage passage(*device_);
+  device_->reorder(passage.there(m), order, passage.there(out));
+  passage.back();
+}
+
+void HostSide::make_feedback(const Tensor& factor) {
+  Passage passage(*device_);
+  device_->make_feedback(passage.there(factor));
+  passage.back();
+}
+
+void HostSide::scale_weight(const Tensor& weight, const Tensor& columns, const Tensor& rows,
+                            const Tensor& out) {
+  Passage passage(*device_);
+  device_->scale_weight(passage.there(weight), passage.there(columns), passage.there(rows),
+                        passage.there(out));
+  passage.back();
+}
+
 bool HostSide::factor_cholesky(const Tensor& m, const Between& between) {
   Passage passage(*device_);
   const bool positive = device_->factor_cholesky(passage.there(m), between);

@@ -59,12 +59,22 @@ class HostSide final : public Backend, public FusedOperators {
   void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) override;
   void add_abs_sum(const Tensor& x, const Tensor& out) override;
   double dot(const Tensor& a, const Tensor& b, int64_t first) override;
+  void clear(const Tensor& x) override;
+  void combine(float a, const Tensor& x, float b, const Tensor& out) override;
+  bool finish_moment(const Tensor& m, double weight) override;
+  bool divide_columns(const Tensor& m, double divisor, const Tensor& factors) override;
+  void diagonal(const Tensor& m, const Tensor& out) override;
+  void add_to_diagonal(const Tensor& m, double relative, double absolute) override;
+  void reorder(const Tensor& m, std::span<const int32_t> order, const Tensor& out) override;
+  void make_feedback(const Tensor& factor) override;
   bool factor_cholesky(const Tensor& m, const Between& between) override;
   void solve_cholesky(const Tensor& factor, const Tensor& x, const Between& between) override;
   void quantize_weight(const Tensor& weight, const QuantizationScheme& scheme, Observer observer,
                        const QuantizedWeight& out) override;
   void quantization_error(const Tensor& weight, const Tensor& smooth,
                           const QuantizationScheme& scheme, const Tensor& out) override;
+  void scale_weight(const Tensor& weight, const Tensor& columns, const Tensor& rows,
+                    const Tensor& out) override;
   void restored_error(const QuantizedWeight& q, const Tensor& columns, const Tensor& rows,
                       const Tensor& weight, const Tensor& out) override;
   void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,

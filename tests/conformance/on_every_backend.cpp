@@ -21,7 +21,8 @@ BackendPtr open_named(const std::string& name, int threads) {
     return backend;
   }
   if (name == "cuda") {
-    BackendPtr backend = open_backend({.name = name, .threads = threads});
+    BackendPtr backend =
+        open_backend({.name = name, .threads = threads, .arithmetic = Arithmetic::exact});
     EXPECT_EQ(backend->name(), name);
     return BackendPtr(new HostSide(std::move(backend)));
   }

@@ -16,7 +16,8 @@ std::vector<std::string> devices() {
 class Answers : public testing::TestWithParam<std::string> {};
 
 TEST_P(Answers, EqualTheReferencesOnEveryRowThatTravels) {
-  const BackendPtr backend = open_backend({.name = GetParam(), .threads = 2});
+  const BackendPtr backend =
+      open_backend({.name = GetParam(), .threads = 2, .arithmetic = Arithmetic::exact});
   const AnswerResult result =
       answer_all(repo_dir() / "models/reader", repo_dir() / "data/synthocr",
                  repo_dir() / "tests/golden/data/predictions-fp32.json", *backend);

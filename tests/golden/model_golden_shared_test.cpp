@@ -12,7 +12,8 @@ namespace {
 
 void expect_golden(const GoldenCase& golden) {
   for (const char* device : {"reference", "cpu"}) {
-    const BackendPtr backend = open_backend({.name = device, .threads = 2});
+    const BackendPtr backend =
+        open_backend({.name = device, .threads = 2, .arithmetic = Arithmetic::exact});
     const GoldenResult result = run_golden(golden, *backend);
     for (const std::string& failure : result.failures) ADD_FAILURE() << device << ": " << failure;
     EXPECT_GE(result.compared, 29);

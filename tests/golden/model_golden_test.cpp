@@ -41,6 +41,7 @@ TEST_P(ModelGolden, EveryValueIsTheReferences) {
   const size_t slash = GetParam().device.find('/');
   BackendOptions options{.name = GetParam().device.substr(0, slash), .threads = 2};
   if (slash != std::string::npos) options.kernels = GetParam().device.substr(slash + 1);
+  options.arithmetic = Arithmetic::exact;
   const BackendPtr backend = open_backend(options);
   const GoldenResult result = run_golden(golden, *backend);
   for (const std::string& failure : result.failures) ADD_FAILURE() << failure;

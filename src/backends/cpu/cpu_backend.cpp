@@ -439,34 +439,6 @@ void CpuBackend::quantization_error(const Tensor& weight, const Tensor& smooth,
   });
 }
 
-void CpuBackend::restored_error(const QuantizedWeight& q, const Tensor& columns, const Tensor& rows,
-                                const Tensor& weight, const Tensor& out) {
-  const int64_t in = weight.dim(1);
-  const int64_t groups = q.scales.dim(1);
-  const int64_t group_columns = in / groups;
-  const float* column_factors = columns.empty() ? nullptr : floats(columns);
-  const auto group_of_row = [&](int64_t row, int64_t group, float row_factor) {
-    const auto at = static_cast<size_t>(row * groups + group);
-    const int zero = q.zero_points.span<int8_t>()[at];
-    const float scale = to_float(q.scales.span<bf16>()[at]);
-    const int64_t first = row * in + group * group_columns;
-    const int8_t* codes = q.codes.span<int8_t>().data() + first;
-    const bf16* stored = weight.span<const bf16>().data() + first;
-    float* error = mutable_floats(out) + first;
-    for (int64_t i = 0; i < group_columns; ++i) {
-      float w = static_cast<float>(codes[i] - zero) * scale;
-      if (column_factors != nullptr) w /= column_factors[group * group_columns + i];
-      error[i] = w * row_factor - to_float(stored[i]);
-    }
-  };
-  pool_.parallel_for(weight.dim(0), row_grain(in), [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) {
-      const float factor = rows.empty() ? 1 : floats(rows)[row];
-      for (int64_t group = 0; group < groups; ++group) group_of_row(row, group, factor);
-    }
-  });
-}
-
 void CpuBackend::round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                                   const QuantizationScheme& scheme, const QuantizedWeight& out) {
   const int64_t rows = weight.dim(0);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cuda/device_memory.h"
+#include "backends/cuda/device_tensor.h"
 
 namespace squint::cuda {
 namespace {
@@ -22,10 +23,10 @@ class Array {
                           cudaMemcpyHostToDevice, stream_),
           "copying to the card");
   }
-  void copy_to(T* host, int64_t count) const {
-    check(cudaMemcpyAsync(host, data(), static_cast<size_t>(count) * sizeof(T),
-                          cudaMemcpyDeviceToHost, stream_),
-          "copying from the card");
+  void copy_to(void* to, int64_t count) const {
+    check(cudaMemcpyAsync(to, data(), static_cast<size_t>(count) * sizeof(T), cudaMemcpyDefault,
+                          stream_),
+          "copying");
   }
   void release() { storage_.reset(); }
 
@@ -45,10 +46,10 @@ class CardRounding {
         in_(weight.dim(1)),
         rows_(weight.dim(0)),
         groups_(scheme.groups(in_)),
-        weight_(floats(in_ * rows_)),
-        codes_(floats(in_ * rows_)),
-        scales_(floats(groups_ * rows_)),
-        zeros_(floats(groups_ * rows_)),
+        weight_(room(in_ * rows_)),
+        codes_(room(in_ * rows_)),
+        scales_(room(groups_ * rows_)),
+        zeros_(room(groups_ * rows_)),
         args_{.rows = rows_,
               .in = in_,
               .group_columns = scheme.group_columns(in_),
@@ -57,14 +58,11 @@ class CardRounding {
               .codes = codes_.data(),
               .scales = scales_.data(),
               .zeros = zeros_.data()} {
-    // Until there are integers their place holds the weight as it came.
-    codes_.fill_from(weight.span<const float>().data(), in_ * rows_);
-    transpose(codes_.data(), rows_, in_, weight_.data(), stream_);
+    transpose(floats(weight), rows_, in_, weight_.data(), stream_);
   }
 
   void run() {
-    const Array<float> importance = copied(how_.importance);
-    find_ranges(args_, importance.data(), how_.search, stream_);
+    find_ranges(args_, floats(how_.importance), how_.search, stream_);
     if (how_.feedback.empty()) {
       round_alone(args_, stream_);
       return;
@@ -81,20 +79,14 @@ class CardRounding {
     const Array<int8_t> zeros(index_, groups_ * rows_, stream_);
     store_codes(args_, codes.data(), scales.data(), zeros.data(), stream_);
     check(cudaGetLastError(), "rounding");
-    codes.copy_to(out.codes.span<int8_t>().data(), in_ * rows_);
-    scales.copy_to(reinterpret_cast<uint16_t*>(out.scales.raw()), groups_ * rows_);
-    zeros.copy_to(out.zero_points.span<int8_t>().data(), groups_ * rows_);
+    codes.copy_to(out.codes.raw(), in_ * rows_);
+    scales.copy_to(out.scales.raw(), groups_ * rows_);
+    zeros.copy_to(out.zero_points.raw(), groups_ * rows_);
     check(cudaStreamSynchronize(stream_), "rounding");
   }
 
  private:
-  Array<float> floats(int64_t count) const { return {index_, count, stream_}; }
-
-  Array<float> copied(const Tensor& host) const {
-    const Array<float> out = floats(host.numel());
-    out.fill_from(host.span<const float>().data(), host.numel());
-    return out;
-  }
+  Array<float> room(int64_t count) const { return {index_, count, stream_}; }
 
   // out [count, rows] (+)= sign · A [count, inner] · values [inner, rows]
   void multiply(const DenseAlgebra::Matrix& a, int64_t count, int64_t inner, const float* values,
@@ -119,24 +111,24 @@ class CardRounding {
 
   // In blocks of the order: what a block's errors mean for all later ones is one product.
   void round_with_feedback() {
-    const Array<float> feedback = copied(how_.feedback);
-    const Array<float> targets = floats(in_ * rows_);
-    const Array<float> errors = floats(kColumnsAtOnce * rows_);
+    const float* feedback = floats(how_.feedback);
+    const Array<float> targets = room(in_ * rows_);
+    const Array<float> errors = room(kColumnsAtOnce * rows_);
     gather_rows(weight_.data(), order_.data(), in_, rows_, targets.data(), stream_);
     each_block([&](int64_t first, int64_t count) {
-      round_block(args_, order_.data() + first, count, feedback.data() + first * in_ + first,
+      round_block(args_, order_.data() + first, count, feedback + first * in_ + first,
                   targets.data() + first * rows_, errors.data(), stream_);
       const int64_t next = first + count;
       if (next == in_) return;
-      multiply({feedback.data() + next * in_ + first, in_}, in_ - next, count, errors.data(), 1,
-               true, targets.data() + next * rows_);
+      multiply({feedback + next * in_ + first, in_}, in_ - next, count, errors.data(), 1, true,
+               targets.data() + next * rows_);
     });
   }
 
   void descend() {
-    const Array<float> hessian = copied(how_.hessian);
-    const Array<float> residual = floats(in_ * rows_);
-    const Array<float> first_scales = floats(groups_ * rows_);
+    const float* hessian = floats(how_.hessian);
+    const Array<float> residual = room(in_ * rows_);
+    const Array<float> first_scales = room(groups_ * rows_);
     check(cudaMemcpyAsync(first_scales.data(), scales_.data(),
                           static_cast<size_t>(groups_ * rows_) * sizeof(float),
                           cudaMemcpyDeviceToDevice, stream_),
@@ -149,33 +141,31 @@ class CardRounding {
   }
 
   // residual = E H, of a symmetric H.
-  void compute_residual(const Array<float>& hessian, const Array<float>& residual) {
-    const Array<float> errors = floats(in_ * rows_);
+  void compute_residual(const float* hessian, const Array<float>& residual) {
+    const Array<float> errors = room(in_ * rows_);
     rounding_errors(args_, errors.data(), stream_);
-    multiply({hessian.data(), in_}, in_, in_, errors.data(), 1, false, residual.data());
+    multiply({hessian, in_}, in_, in_, errors.data(), 1, false, residual.data());
   }
 
-  void refit(const Array<float>& hessian, const Array<float>& first_scales,
-             const Array<float>& residual) {
+  void refit(const float* hessian, const Array<float>& first_scales, const Array<float>& residual) {
     const int64_t columns = args_.group_columns;
-    const Array<float> products = floats(columns * rows_);
+    const Array<float> products = room(columns * rows_);
     for (int64_t group = 0; group < groups_; ++group) {
       const int64_t begin = group * columns;
-      multiply({hessian.data() + begin * in_ + begin, in_}, columns, columns,
+      multiply({hessian + begin * in_ + begin, in_}, columns, columns,
                codes_.data() + begin * rows_, 1, false, products.data());
       refit_scales(args_, group, first_scales.data(), residual.data(), products.data(), stream_);
-      multiply({hessian.data() + begin, in_}, in_, columns, products.data(), -1, true,
-               residual.data());
+      multiply({hessian + begin, in_}, in_, columns, products.data(), -1, true, residual.data());
     }
   }
 
-  void move(const Array<float>& hessian, const Array<float>& residual) {
-    const Array<float> changes = floats(kColumnsAtOnce * rows_);
-    const Array<float> rows = floats(kColumnsAtOnce * in_);  // of H
+  void move(const float* hessian, const Array<float>& residual) {
+    const Array<float> changes = room(kColumnsAtOnce * rows_);
+    const Array<float> rows = room(kColumnsAtOnce * in_);  // of H
     each_block([&](int64_t first, int64_t count) {
       const int32_t* order = order_.data() + first;
-      move_integers(args_, order, count, hessian.data(), residual.data(), changes.data(), stream_);
-      gather_rows(hessian.data(), order, count, in_, rows.data(), stream_);
+      move_integers(args_, order, count, hessian, residual.data(), changes.data(), stream_);
+      gather_rows(hessian, order, count, in_, rows.data(), stream_);
       multiply({rows.data(), in_, true}, in_, count, changes.data(), -1, true, residual.data());
     });
   }
@@ -207,7 +197,6 @@ SchemeArgs scheme_args(const QuantizationScheme& scheme) {
 void round_on_card(const Tensor& weight, const AdaptiveRounding& how,
                    const QuantizationScheme& scheme, const QuantizedWeight& out, int index,
                    DenseAlgebra& algebra, cudaStream_t stream) {
-  if (weight.numel() == 0) return;
   CardRounding rounding(weight, how, scheme, index, algebra, stream);
   rounding.run();
   rounding.store(out);

@@ -10,7 +10,7 @@ namespace squint::cuda {
 
 SchemeArgs scheme_args(const QuantizationScheme& scheme);
 
-// Everything on the host, as Backend::round_adaptively says. Waits.
+// The weight and what is known of its inputs are on the card. Waits.
 void round_on_card(const Tensor& weight, const AdaptiveRounding& how,
                    const QuantizationScheme& scheme, const QuantizedWeight& out, int index,
                    DenseAlgebra& algebra, cudaStream_t stream);

@@ -14,6 +14,27 @@ void add_abs_sum(const float* x, int64_t rows, int64_t n, float* out, cudaStream
 void row_dots(const float* a, int64_t stride, int64_t first, const float* b, int64_t rows,
               int64_t n, float* out, cudaStream_t stream);
 
+// See Backend. *infinite becomes 1 where a value is not finite.
+void combine(float a, const float* x, float b, float* out, int64_t count, cudaStream_t stream);
+void finish_moment(float* m, int64_t n, double weight, int* infinite, cudaStream_t stream);
+void divide_columns(float* m, int64_t rows, int64_t n, double divisor, const float* factors,
+                    int* infinite, cudaStream_t stream);
+void diagonal(const float* m, int64_t n, float* out, cudaStream_t stream);
+void add_to_diagonal(float* m, int64_t n, double relative, double absolute, cudaStream_t stream);
+void reorder(const float* m, int64_t n, const int32_t* order, float* out, cudaStream_t stream);
+void make_feedback(float* factor, int64_t n, cudaStream_t stream);
+
+struct ScaleArgs {
+  const uint16_t* weight;       // bf16 [rows, in]
+  const float* column_factors;  // [in] or null
+  const float* row_factors;     // [rows] or null
+  int64_t rows;
+  int64_t in;
+  float* out;         // f32, or null:
+  uint16_t* rounded;  // bf16
+};
+void scale_weight(const ScaleArgs& args, cudaStream_t stream);
+
 struct SchemeArgs {
   float lowest;
   float highest;

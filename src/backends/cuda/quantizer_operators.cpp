@@ -109,6 +109,90 @@ double CudaBackend::dot(const Tensor& a, const Tensor& b, int64_t first) {
   return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
+void CudaBackend::clear(const Tensor& x) {
+  check(cudaMemsetAsync(x.raw(), 0, static_cast<size_t>(x.bytes()), stream()), "clearing memory");
+}
+
+void CudaBackend::combine(float a, const Tensor& x, float b, const Tensor& out) {
+  if (x.numel() == 0) return;
+  const Tensor there = on_card(x);
+  cuda::combine(a, floats(there), b, floats(out), x.numel(), stream());
+  launched("combining values");
+}
+
+// `launch` is handed an int that it sets where a value is not finite.
+template <class Launch>
+bool CudaBackend::all_finite(const Launch& launch) {
+  const Tensor flag = room({1}, DType::i32);
+  clear(flag);
+  launch(reinterpret_cast<int*>(flag.raw()));
+  launched("dividing");
+  return fetch(flag).span<int32_t>()[0] == 0;
+}
+
+bool CudaBackend::finish_moment(const Tensor& m, double weight) {
+  if (m.numel() == 0) return true;
+  return all_finite(
+      [&](int* infinite) { cuda::finish_moment(floats(m), m.dim(0), weight, infinite, stream()); });
+}
+
+bool CudaBackend::divide_columns(const Tensor& m, double divisor, const Tensor& factors) {
+  if (m.numel() == 0) return true;
+  const Tensor there = on_card(factors);
+  return all_finite([&](int* infinite) {
+    cuda::divide_columns(floats(m), m.dim(0), m.dim(1), divisor,
+                         factors.empty() ? nullptr : floats(there), infinite, stream());
+  });
+}
+
+void CudaBackend::diagonal(const Tensor& m, const Tensor& out) {
+  const Tensor there = room(out.shape(), DType::f32);
+  cuda::diagonal(floats(m), m.dim(0), floats(there), stream());
+  launched("taking a diagonal");
+  copy(there, out);
+  synchronize();
+}
+
+void CudaBackend::add_to_diagonal(const Tensor& m, double relative, double absolute) {
+  cuda::add_to_diagonal(floats(m), m.dim(0), relative, absolute, stream());
+  launched("adding to a diagonal");
+}
+
+void CudaBackend::reorder(const Tensor& m, std::span<const int32_t> order, const Tensor& out) {
+  const Tensor there = on_card(Tensor::copy_of<int32_t>(order, {m.dim(0)}));
+  cuda::reorder(floats(m), m.dim(0), reinterpret_cast<const int32_t*>(there.raw()), floats(out),
+                stream());
+  launched("reordering");
+  synchronize();  // before the host's copy of the order goes
+}
+
+void CudaBackend::make_feedback(const Tensor& factor) {
+  cuda::make_feedback(floats(factor), factor.dim(0), stream());
+  launched("turning a factor");
+}
+
+void CudaBackend::scale_weight(const Tensor& weight, const Tensor& columns, const Tensor& rows,
+                               const Tensor& out) {
+  if (weight.numel() == 0) return;
+  const Tensor stored = on_card(weight);
+  const Tensor column_factors = on_card(columns);
+  const Tensor row_factors = on_card(rows);
+  ScaleArgs args{.weight = reinterpret_cast<const uint16_t*>(stored.raw()),
+                 .column_factors = columns.empty() ? nullptr : floats(column_factors),
+                 .row_factors = rows.empty() ? nullptr : floats(row_factors),
+                 .rows = weight.dim(0),
+                 .in = weight.dim(1),
+                 .out = nullptr,
+                 .rounded = nullptr};
+  if (out.dtype() == DType::f32) {
+    args.out = floats(out);
+  } else {
+    args.rounded = reinterpret_cast<uint16_t*>(out.raw());
+  }
+  cuda::scale_weight(args, stream());
+  launched("scaling a weight");
+}
+
 bool CudaBackend::factor_cholesky(const Tensor& m, const Between& between) {
   between();
   if (algebra() != nullptr) return m.numel() == 0 || algebra()->factor(floats(m), m.dim(0));
@@ -207,8 +291,22 @@ void CudaBackend::restored_error(const QuantizedWeight& q, const Tensor& columns
 
 void CudaBackend::round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                                    const QuantizationScheme& scheme, const QuantizedWeight& out) {
-  if (algebra() == nullptr) return host_->round_adaptively(weight, how, scheme, out);
-  round_on_card(weight, how, scheme, out, index_, *algebra(), stream());
+  if (weight.numel() == 0) return;
+  AdaptiveRounding there = how;
+  if (algebra() == nullptr) {
+    there.hessian = fetch(how.hessian);
+    there.feedback = fetch(how.feedback);
+    const QuantizedWeight host{fetch(out.codes), fetch(out.scales), fetch(out.zero_points)};
+    host_->round_adaptively(fetch(weight), there, scheme, host);
+    store(host.codes, out.codes);
+    store(host.scales, out.scales);
+    store(host.zero_points, out.zero_points);
+    return;
+  }
+  there.importance = on_card(how.importance);
+  there.hessian = on_card(how.hessian);
+  there.feedback = on_card(how.feedback);
+  round_on_card(on_card(weight), there, scheme, out, index_, *algebra(), stream());
 }
 
 }  // namespace squint::cuda

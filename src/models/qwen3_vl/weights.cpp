@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "squint/error.h"
@@ -14,19 +15,21 @@ template <class Bits>
 bool all_finite(const Tensor& tensor, Bits exponent) {
   const auto* values = reinterpret_cast<const Bits*>(tensor.raw());
   const int64_t count = tensor.numel();
-  bool finite = true;
-  for (int64_t i = 0; i < count; ++i) finite &= (values[i] & exponent) != exponent;
-  return finite;
+  Bits largest = 0;  // signed, of which every instruction set knows the larger of two vectors
+  for (int64_t i = 0; i < count; ++i) {
+    largest = std::max(largest, static_cast<Bits>(values[i] & exponent));
+  }
+  return largest != exponent;
 }
 
 bool is_finite(const Tensor& tensor) {
   switch (tensor.dtype()) {
     case DType::bf16:
-      return all_finite<uint16_t>(tensor, 0x7f80);
+      return all_finite<int16_t>(tensor, 0x7f80);
     case DType::f16:
-      return all_finite<uint16_t>(tensor, 0x7c00);
+      return all_finite<int16_t>(tensor, 0x7c00);
     case DType::f32:
-      return all_finite<uint32_t>(tensor, 0x7f800000);
+      return all_finite<int32_t>(tensor, 0x7f800000);
     default:
       return true;
   }
