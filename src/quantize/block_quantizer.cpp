@@ -147,19 +147,31 @@ class BlockQuantizer {
     return restored_loss(role, nothing, SmoothedBlock(stored_));
   }
 
-  QuantizedWeight empty(LinearRole role) const {
-    const Tensor& weight = dense(stored_[role]);
-    return QuantizedWeight::on_host(weight.dim(0), weight.dim(1), scheme(role));
+  // Where the backend computes.
+  QuantizedWeight empty(LinearRole role) {
+    const Shape& shape = there(role).shape();
+    const Shape groups({shape[0], scheme(role).groups(shape[1])});
+    const auto room = [&](DType dtype, const Shape& of) {
+      return Tensor(cx_.backend.allocate(of.numel() * byte_size(dtype)), 0, dtype, of);
+    };
+    return {room(DType::i8, shape), room(DType::bf16, groups), room(DType::i8, groups)};
+  }
+
+  QuantizedWeight fetched(const QuantizedWeight& q) {
+    return {on_host(cx_, q.codes), on_host(cx_, q.scales), on_host(cx_, q.zero_points)};
   }
 
   QuantizedWeight rounded_alone(LinearRole role, const SmoothedBlock& block) {
-    QuantizedWeight q = empty(role);
     if (plan_.clipped_ranges) {
       plan_.on_candidate();
+      const Tensor& weight = dense(stored_[role]);
+      const QuantizedWeight q =
+          QuantizedWeight::on_host(weight.dim(0), weight.dim(1), scheme(role));
       round_clipped(cx_, on_host(cx_, block.linear(cx_, role, there(role))), *statistics(role),
                     block.columns(role), scheme(role), q);
       return q;
     }
+    QuantizedWeight q = empty(role);
     if (!plan_.weighted_ranges) {
       ops::quantize_weight(cx_, block.rounded(cx_, role, there(role)), scheme(role), plan_.observer,
                            q);
@@ -191,7 +203,8 @@ class BlockQuantizer {
         continue;
       }
       const QuantizedWeight q = rounded_alone(role, block);
-      for (const bf16 scale : q.scales.span<bf16>()) {
+      const Tensor scales = on_host(cx_, q.scales);
+      for (const bf16 scale : scales.span<bf16>()) {
         if (std::abs(to_float(scale)) < kLeast || std::abs(to_float(scale)) > kMost) {
           return std::numeric_limits<double>::infinity();
         }
@@ -322,9 +335,10 @@ class BlockQuantizer {
 
   PackedLinear finish(LinearRole role, const QuantizedWeight& q) {
     const std::string module = qwen3_vl::module_name(layer_, role);
-    PackedLinear packed = pack_linear(q, scheme(role), &cx_.backend.host_threads());
+    const QuantizedWeight host = fetched(q);
+    PackedLinear packed = pack_linear(host, scheme(role), &cx_.backend.host_threads());
     io::append_packed_linear(out_.tensors, module, packed);
-    count_scales(q.scales, out_.scales);
+    count_scales(host.scales, out_.scales);
     plan_.on_candidate();
     const double whole = whole_outputs(role, q);
     plan_.on_candidate();
