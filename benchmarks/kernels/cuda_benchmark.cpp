@@ -350,8 +350,8 @@ void prefill(Bench& b, const Model& m, const Memory& cache) {
   const auto& l = m.layers[0];
   for (const int64_t rows : {512, 2048}) {
     const auto round = [&](const Memory& from, int64_t n, const Memory& norm) {
-      round_to_bf16({Bench::floats(from), norm ? Bench::floats(norm) : nullptr, 1e-6f, rows, n, n,
-                     b.half_x->data()},
+      round_to_bf16({Bench::floats(from), norm ? Bench::floats(norm) : nullptr, nullptr, false,
+                     1e-6f, rows, n, n, b.half_x->data()},
                     b.stream);
     };
     const auto one = [&](const char* name, const Weight& w) {

@@ -75,8 +75,13 @@ void internal::check_host_span(const Tensor& tensor, DType expected) {
 
 Tensor to_f32(const Tensor& tensor) {
   Tensor out = Tensor::on_host(DType::f32, tensor.shape());
-  const std::span<float> to = out.span<float>();
+  to_f32(tensor, out.span<float>());
+  return out;
+}
+
+void to_f32(const Tensor& tensor, std::span<float> to) {
   const int64_t count = tensor.numel();
+  SQUINT_CHECK(static_cast<int64_t>(to.size()) == count);
   if (tensor.dtype() == DType::f32) {
     std::ranges::copy(tensor.span<const float>(), to.begin());
   } else if (tensor.dtype() == DType::bf16) {
@@ -89,7 +94,6 @@ Tensor to_f32(const Tensor& tensor) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("cannot read {} values as floating point", name(tensor.dtype())));
   }
-  return out;
 }
 
 Tensor round_to_bf16(const Tensor& tensor) {

@@ -124,6 +124,8 @@ Tensor Tensor::copy_of(std::span<const T> values, const Shape& shape) {
 
 // Every element as float32 in new host memory; from f32, bf16 or f16. Error(unsupported) otherwise.
 Tensor to_f32(const Tensor& tensor);
+// The same into as many floats.
+void to_f32(const Tensor& tensor, std::span<float> out);
 // Every element of an f32 tensor rounded to bf16 in new host memory; a bf16 tensor is returned
 // itself, sharing storage.
 Tensor round_to_bf16(const Tensor& tensor);

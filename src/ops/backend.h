@@ -177,6 +177,10 @@ class Backend {
   // and integers descend on tr(E H Eᵀ), E = w - ŵ. A row's result depends on that row alone.
   virtual void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                                 const QuantizationScheme& scheme, const QuantizedWeight& out) = 0;
+
+  // Uninitialised host memory for what is made to be copied to the device: such a copy does not
+  // wait.
+  virtual std::shared_ptr<Storage> allocate_staging(int64_t bytes) { return allocate_host(bytes); }
 };
 
 }  // namespace squint

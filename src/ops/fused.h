@@ -47,6 +47,12 @@ class FusedOperators {
   // out [T, heads * d].
   virtual void attend(const Tensor& query, std::span<const KvSlice> slices, float scale,
                       const Tensor& out) = 0;
+  // outs[i] = layer_norm(x) · W_iᵀ (+ bias)
+  virtual void layer_norm_linears(const Tensor& x, const Tensor& norm, const Tensor& norm_bias,
+                                  float eps, std::span<const LinearWeight* const> weights,
+                                  std::span<const Tensor> outs) = 0;
+  // out += gelu(x) · Wᵀ (+ bias), of GeluKind::tanh. x is used up.
+  virtual void gelu_linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) = 0;
 };
 
 }  // namespace squint

@@ -178,6 +178,20 @@ void attend(Context& cx, const Tensor& query, std::span<const KvSlice> slices, f
   fused(cx).attend(query, slices, scale, out);
 }
 
+void layer_norm_linears(Context& cx, const Tensor& x, const Tensor& norm, const Tensor& norm_bias,
+                        float eps, std::span<const LinearWeight* const> weights,
+                        std::span<const Tensor> outs) {
+  SQUINT_CHECK(same_f32(norm, norm_bias) && norm.numel() == x.dim(1));
+  SQUINT_CHECK(weights.size() == outs.size());
+  for (size_t i = 0; i < weights.size(); ++i) check_linear(x, *weights[i], outs[i]);
+  fused(cx).layer_norm_linears(x, norm, norm_bias, eps, weights, outs);
+}
+
+void gelu_linear_add(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+  check_linear(x, weight, out);
+  fused(cx).gelu_linear_add(x, weight, out);
+}
+
 void rms_norm_gradient(Context& cx, const Tensor& x, const Tensor& weight, float eps,
                        const Tensor& d_out, const Tensor& d_x) {
   SQUINT_CHECK(same_f32(x, d_out) && same_f32(x, d_x));

@@ -55,6 +55,10 @@ void linear_add(Context& cx, const Tensor& x, const LinearWeight& weight, const 
 void norm_rotate_append(Context& cx, const HeadsArgs& args, std::span<const KvSlice> slices);
 void attend(Context& cx, const Tensor& query, std::span<const KvSlice> slices, float scale,
             const Tensor& out);
+void layer_norm_linears(Context& cx, const Tensor& x, const Tensor& norm, const Tensor& norm_bias,
+                        float eps, std::span<const LinearWeight* const> weights,
+                        std::span<const Tensor> outs);
+void gelu_linear_add(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out);
 
 // Gradients, see Backend; shapes as in the operators they belong to.
 void rms_norm_gradient(Context& cx, const Tensor& x, const Tensor& weight, float eps,

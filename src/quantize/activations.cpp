@@ -106,6 +106,7 @@ Activations::Activations(Context& cx, std::span<const Conversation> rows,
     const Shape shape{static_cast<int64_t>(ids.size()), config_.hidden};
     chunk.hidden = kept(shape);
     embedding.gather(cx, ids, chunk.hidden);
+    embedding.give_back();
     for (Row& row : chunk.rows) {
       place_images(cx, row.input, row.features, row.first, chunk.hidden);
       for (qwen3_vl::ImageFeatures& f : row.features) f.embeds = Tensor();

@@ -150,6 +150,7 @@ class Engine::Impl {
     std::vector<qwen3_vl::Message> messages;
     std::vector<qwen3_vl::Patches> images;
     const qwen3_vl::Processor& processor = model_.processor();
+    const HostWork host(backend_);
     const qwen3_vl::ImageProcessorConfig limits =
         with_areas(processor.image_config(), request.min_pixels, request.max_pixels);
     for (const Turn& turn : request.turns) {
@@ -157,9 +158,9 @@ class Engine::Impl {
       messages.push_back(message_of(turn));
       for (const ImageInput& image : turn.images) {
         images.push_back(image.bytes.empty()
-                             ? processor.read_image(image.path, limits)
+                             ? processor.read_image(image.path, limits, host)
                              : processor.read_image(std::as_bytes(std::span(image.bytes)),
-                                                    image.path.string(), limits));
+                                                    image.path.string(), limits, host));
       }
     }
     return processor.prepare(render_chat(messages, {}), std::move(images));

@@ -126,6 +126,49 @@ TEST_P(Fused, LinearAdd) {
   }
 }
 
+// Four floats at a time, and one by one.
+TEST_P(Fused, LayerNormLinears) {
+  for (const int64_t in : {384, 67}) {
+    const GuardedTensor norm(random_values(in, 230), {in});
+    const GuardedTensor bias(random_values(in, 231), {in});
+    const std::array plain_weights{dense_bf16({.in = in, .out = 48, .bias = true, .seed = 232}),
+                                   dense_f32({.in = in, .out = 48, .bias = true, .seed = 233})};
+    for (const LinearWeight& weight : plain_weights) {
+      const LinearWeight ready = backend().prepare(weight);
+      for (const int64_t tokens : kTokens) {
+        const GuardedTensor x(random_values(tokens * in, 234, 3), {tokens, in});
+        const GuardedTensor out(DType::f32, {tokens, 48});
+        const Tensor expected = Tensor::on_host(DType::f32, {tokens, 48});
+        fused().layer_norm_linears(*x, *norm, *bias, kEps, std::array{&ready}, std::array{*out});
+        plain().layer_norm_linears(*x, *norm, *bias, kEps, std::array{&weight},
+                                   std::array{expected});
+        ASSERT_TRUE(near(*out, expected, linear_tolerance()))
+            << "tokens " << tokens << " in " << in;
+        ASSERT_TRUE(out.guards_hold());
+      }
+    }
+  }
+}
+
+TEST_P(Fused, GeluLinearAdd) {
+  for (const int64_t in : {384, 67}) {
+    const LinearWeight weight = dense_bf16({.in = in, .out = 40, .bias = true, .seed = 240});
+    const LinearWeight ready = backend().prepare(weight);
+    for (const int64_t tokens : kTokens) {
+      const std::vector<float> values = random_values(tokens * in, 241, 2);
+      const GuardedTensor x(values, {tokens, in});
+      const std::vector<float> before = random_values(tokens * 40, 242);
+      const GuardedTensor sum(before, {tokens, 40});
+      const Tensor expected = Tensor::copy_of<float>(before, {tokens, 40});
+      fused().gelu_linear_add(*x, ready, *sum);
+      plain().gelu_linear_add(Tensor::copy_of<float>(values, {tokens, in}), weight, expected);
+      ASSERT_TRUE(near(*sum, expected, linear_tolerance())) << "tokens " << tokens << " in " << in;
+      ASSERT_TRUE(sum.guards_hold());
+      ASSERT_TRUE(x.guards_hold());
+    }
+  }
+}
+
 struct Batch {
   std::vector<int64_t> before;  // keys in the cache of each sequence
   std::vector<int64_t> counts;

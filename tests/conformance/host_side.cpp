@@ -312,6 +312,28 @@ void HostSide::norm_linears(const Tensor& x, const Tensor& norm, float eps,
   passage.back();
 }
 
+void HostSide::layer_norm_linears(const Tensor& x, const Tensor& norm, const Tensor& norm_bias,
+                                  float eps, std::span<const LinearWeight* const> weights,
+                                  std::span<const Tensor> outs) {
+  Passage passage(*device_);
+  std::vector<LinearWeight> moved;
+  std::vector<Tensor> results;
+  for (const LinearWeight* weight : weights) moved.push_back(test::there(passage, *weight));
+  for (const Tensor& out : outs) results.push_back(passage.there(out));
+  std::vector<const LinearWeight*> pointers;
+  for (const LinearWeight& weight : moved) pointers.push_back(&weight);
+  device_->fused()->layer_norm_linears(passage.there(x), passage.there(norm),
+                                       passage.there(norm_bias), eps, pointers, results);
+  passage.back();
+}
+
+void HostSide::gelu_linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+  Passage passage(*device_);
+  device_->fused()->gelu_linear_add(passage.there(x), test::there(passage, weight),
+                                    passage.there(out));
+  passage.back();
+}
+
 void HostSide::norm_gated(const Tensor& x, const Tensor& norm, float eps, const LinearWeight& gate,
                           const LinearWeight& up, const Tensor& out) {
   Passage passage(*device_);

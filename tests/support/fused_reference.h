@@ -39,6 +39,20 @@ class FusedReference final : public reference::ReferenceBackend, public FusedOpe
     add(product, out);
   }
 
+  void layer_norm_linears(const Tensor& x, const Tensor& norm, const Tensor& norm_bias, float eps,
+                          std::span<const LinearWeight* const> weights,
+                          std::span<const Tensor> outs) override {
+    ++calls_;
+    const Tensor normed = Tensor::on_host(DType::f32, x.shape());
+    layer_norm(x, norm, norm_bias, eps, normed);
+    for (size_t i = 0; i < weights.size(); ++i) linear(normed, *weights[i], outs[i]);
+  }
+
+  void gelu_linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) override {
+    gelu(x, GeluKind::tanh, x);
+    linear_add(x, weight, out);
+  }
+
   void norm_rotate_append(const HeadsArgs& args, std::span<const KvSlice> slices) override {
     ++calls_;
     rms_norm(args.query, args.query_norm, args.eps, args.query);

@@ -35,23 +35,30 @@ CudaBackend::CudaBackend(int index, BackendPtr host) : index_(index), host_(std:
   check(cudaGetDeviceProperties(&properties, index_), "asking for the card's properties");
   kernels_ = fmt::format("sm_{}{}", properties.major, properties.minor);
   keep_ordered_memory(index_);
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
+  // What is under way when it goes is finished first.
+  stream_ = {stream, [](cudaStream_t ended) { cudaStreamDestroy(ended); }};
+  staging_ = std::make_unique<StagingMemory>(stream_);
   workspace_ = allocate_on(index_, kWorkspaceBytes);
-}
-
-CudaBackend::~CudaBackend() {
-  cudaSetDevice(index_);
-  cudaStreamDestroy(stream_);
 }
 
 cudaStream_t CudaBackend::stream() const {
   check(cudaSetDevice(index_), "choosing the card");
-  return stream_;
+  return stream_.get();
 }
 
 void CudaBackend::launched(std::string_view what) const { check(cudaGetLastError(), what); }
 
-std::shared_ptr<Storage> CudaBackend::allocate(int64_t bytes) { return allocate_on(index_, bytes); }
+// Everything runs on one stream. Caches and features come and go with each request: cudaMalloc
+// takes its time, and cudaFree waits for the card.
+std::shared_ptr<Storage> CudaBackend::allocate(int64_t bytes) {
+  return allocate_in_order(index_, bytes, stream_);
+}
+
+std::shared_ptr<Storage> CudaBackend::allocate_staging(int64_t bytes) {
+  return staging_->allocate(bytes);
+}
 
 void CudaBackend::copy(const Tensor& from, const Tensor& to) {
   SQUINT_CHECK(from.bytes() == to.bytes());

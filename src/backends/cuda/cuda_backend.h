@@ -10,6 +10,7 @@
 #include "backends/cuda/dense_algebra.h"
 #include "backends/cuda/device_weight.h"
 #include "backends/cuda/kernels.h"
+#include "backends/cuda/staging_memory.h"
 #include "ops/backend.h"
 #include "squint/backend.h"
 
@@ -23,7 +24,6 @@ class CudaBackend : public Backend {
  public:
   // `host` computes what this backend does not. The card must exist.
   CudaBackend(int index, BackendPtr host);
-  ~CudaBackend() override;
 
   std::string_view name() const override { return "cuda"; }
   std::string_view kernels() const override { return kernels_; }
@@ -82,6 +82,7 @@ class CudaBackend : public Backend {
                       const Tensor& weight, const Tensor& out) override;
   void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                         const QuantizationScheme& scheme, const QuantizedWeight& out) override;
+  std::shared_ptr<Storage> allocate_staging(int64_t bytes) override;
 
  protected:
   // The card is chosen for each thread, so for each call. Launches report errors when asked.
@@ -114,12 +115,13 @@ class CudaBackend : public Backend {
   int index_;
   std::string kernels_;
   BackendPtr host_;
-  cudaStream_t stream_ = nullptr;
+  std::shared_ptr<CUstream_st> stream_;  // kept by memory in its order, too
   bool tf32_ = false;
   bool algebra_sought_ = false;
   std::unique_ptr<DenseAlgebra> algebra_;
   Tensor mse_errors_;                   // on the card, when first needed
   std::shared_ptr<Storage> workspace_;  // of attention over long caches
+  std::unique_ptr<StagingMemory> staging_;
 };
 
 }  // namespace squint::cuda

@@ -19,13 +19,22 @@ class DeviceMemory final : public Storage {
 
 class OrderedMemory final : public Storage {
  public:
-  OrderedMemory(void* data, int64_t bytes, int index, cudaStream_t stream)
-      : Storage(data, bytes, {DeviceKind::cuda, index}), stream_(stream) {}
-  ~OrderedMemory() override { cudaFreeAsync(data(), stream_); }
+  OrderedMemory(void* data, int64_t bytes, int index, std::shared_ptr<CUstream_st> stream)
+      : Storage(data, bytes, {DeviceKind::cuda, index}), stream_(std::move(stream)) {}
+  ~OrderedMemory() override { cudaFreeAsync(data(), stream_.get()); }
 
  private:
-  cudaStream_t stream_;
+  std::shared_ptr<CUstream_st> stream_;
 };
+
+// What was kept for the next; false where that failed too.
+bool give_back_ordered_memory(int index) {
+  cudaGetLastError();
+  cudaMemPool_t pool = nullptr;
+  return cudaDeviceSynchronize() == cudaSuccess &&
+         cudaDeviceGetDefaultMemPool(&pool, index) == cudaSuccess &&
+         cudaMemPoolTrimTo(pool, 0) == cudaSuccess;
+}
 
 [[noreturn]] void refuse(int64_t bytes) {
   cudaGetLastError();
@@ -53,7 +62,11 @@ void check(cudaError_t result, std::string_view doing) {
 std::shared_ptr<Storage> allocate_on(int index, int64_t bytes) {
   check(cudaSetDevice(index), "choosing the card");
   void* data = nullptr;
-  const cudaError_t result = cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+  const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 1));
+  cudaError_t result = cudaMalloc(&data, size);
+  if (result == cudaErrorMemoryAllocation && give_back_ordered_memory(index)) {
+    result = cudaMalloc(&data, size);
+  }
   if (result == cudaErrorMemoryAllocation) refuse(bytes);
   check(result, "allocating memory");
   return std::make_shared<DeviceMemory>(data, bytes, index);
@@ -67,10 +80,15 @@ void keep_ordered_memory(int index) {
 }
 
 std::shared_ptr<Storage> allocate_in_order(int index, int64_t bytes, cudaStream_t stream) {
+  return allocate_in_order(index, bytes, std::shared_ptr<CUstream_st>(stream, [](auto*) {}));
+}
+
+std::shared_ptr<Storage> allocate_in_order(int index, int64_t bytes,
+                                           const std::shared_ptr<CUstream_st>& stream) {
   check(cudaSetDevice(index), "choosing the card");
   void* data = nullptr;
   const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 1));
-  const cudaError_t result = cudaMallocAsync(&data, size, stream);
+  const cudaError_t result = cudaMallocAsync(&data, size, stream.get());
   if (result == cudaErrorMemoryAllocation) refuse(bytes);
   check(result, "allocating memory");
   return std::make_shared<OrderedMemory>(data, bytes, index, stream);

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <memory>
 #include <string_view>
 
 #include "core/tensor.h"
@@ -21,5 +22,8 @@ std::shared_ptr<Storage> allocate_on(int index, int64_t bytes);
 // from memory that is kept for the next.
 void keep_ordered_memory(int index);
 std::shared_ptr<Storage> allocate_in_order(int index, int64_t bytes, cudaStream_t stream);
+// May outlive whoever made the stream.
+std::shared_ptr<Storage> allocate_in_order(int index, int64_t bytes,
+                                           const std::shared_ptr<CUstream_st>& stream);
 
 }  // namespace squint::cuda

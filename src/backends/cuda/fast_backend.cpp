@@ -161,6 +161,8 @@ void FastBackend::matrices(const Input& input, Weights weights, std::span<const 
     const int64_t rows = std::min(step, all - row);
     round_to_bf16({.x = floats(input.x) + row * in,
                    .norm = input.norm.empty() ? nullptr : floats(input.norm),
+                   .norm_bias = input.norm_bias.empty() ? nullptr : floats(input.norm_bias),
+                   .gelu = input.gelu,
                    .eps = input.eps,
                    .rows = rows,
                    .n = in,

@@ -51,13 +51,19 @@ class FastBackend final : public CudaBackend, public FusedOperators {
   void norm_rotate_append(const HeadsArgs& args, std::span<const KvSlice> slices) override;
   void attend(const Tensor& query, std::span<const KvSlice> slices, float scale,
               const Tensor& out) override;
+  void layer_norm_linears(const Tensor& x, const Tensor& norm, const Tensor& norm_bias, float eps,
+                          std::span<const LinearWeight* const> weights,
+                          std::span<const Tensor> outs) override;
+  void gelu_linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
 
  private:
-  // What goes into products: x, or its rms_norm.
+  // What goes into products: x, its rms_norm, or, as matrices alone, its layer_norm or gelu.
   struct Input {
     Tensor x;
     Tensor norm;  // or empty
     float eps = 0;
+    Tensor norm_bias = {};  // of layer_norm
+    bool gelu = false;
   };
   using Weights = std::span<const LinearWeight* const>;
 

@@ -25,6 +25,28 @@ void FastBackend::norm_linears(const Tensor& x, const Tensor& norm, float eps, W
   for (size_t i = 0; i < weights.size(); ++i) linear(normed, *weights[i], outs[i]);
 }
 
+void FastBackend::layer_norm_linears(const Tensor& x, const Tensor& norm, const Tensor& norm_bias,
+                                     float eps, Weights weights, std::span<const Tensor> outs) {
+  if (x.numel() == 0 || weights.empty()) return;
+  if (choose(x.dim(0), weights) == Product::matrix) {
+    return matrices({.x = x, .norm = norm, .eps = eps, .norm_bias = norm_bias}, weights, outs,
+                    false);
+  }
+  const Tensor normed = temporary(x.shape());
+  layer_norm(x, norm, norm_bias, eps, normed);
+  for (size_t i = 0; i < weights.size(); ++i) linear(normed, *weights[i], outs[i]);
+}
+
+void FastBackend::gelu_linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+  if (out.numel() == 0) return;
+  const std::array weights{&weight};
+  if (choose(x.dim(0), weights) == Product::matrix) {
+    return matrices({.x = x, .norm = {}, .gelu = true}, weights, std::array{out}, true);
+  }
+  gelu(x, GeluKind::tanh, x);
+  linear_add(x, weight, out);
+}
+
 // Of matrices the upper halves wait in memory, for some rows at a time.
 void FastBackend::norm_gated(const Tensor& x, const Tensor& norm, float eps,
                              const LinearWeight& gate, const LinearWeight& up, const Tensor& out) {

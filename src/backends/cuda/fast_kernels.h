@@ -37,11 +37,13 @@ void tile_int4(const DeviceMatrix& from, void* values, uint32_t* groups, cudaStr
 void unpack_to_bf16(const FastMatrix& weight, int64_t first, int64_t count, int64_t stride,
                     void* out, cudaStream_t stream);
 
-// out [rows, stride] = bf16(x [rows, n]), or of its rms_norm where there is a norm. Zeros from n
-// on.
+// out [rows, stride] = bf16(x [rows, n]), or of its rms_norm where there is a norm, of its
+// layer_norm where that has a bias, or of its gelu. Zeros from n on.
 struct RoundArgs {
   const float* x;
-  const float* norm;  // or null
+  const float* norm;       // or null
+  const float* norm_bias;  // or null
+  bool gelu;               // by tanh; without a norm
   float eps;
   int64_t rows;
   int64_t n;

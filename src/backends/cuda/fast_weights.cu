@@ -161,6 +161,13 @@ __global__ void unpack_rows(Unpack u) {
   }
 }
 
+__device__ __forceinline__ float gated(float x, float up) { return x / (1.0f + __expf(-x)) * up; }
+
+// x σ(2 sqrt(2/pi) (x + 0.044715 x³))
+__device__ __forceinline__ float gelu(float x) {
+  return x / (1.0f + __expf(-1.5957691216057308f * fmaf(x * x * x, 0.044715f, x)));
+}
+
 // A block a row.
 template <bool kAligned>
 __global__ void round_kernel(RoundArgs a) {
@@ -169,26 +176,37 @@ __global__ void round_kernel(RoundArgs a) {
   const float* x = a.x + blockIdx.x * a.n;
   auto* out = static_cast<uint16_t*>(a.out) + blockIdx.x * a.stride;
   const int64_t step = int64_t{blockDim.x} * 4;
-  float inverse = 1;
-  if (a.norm != nullptr) {
-    float squares = 0;
+  const auto sum_row = [&](auto term) {
+    float sum = 0;
     for (int64_t i = threadIdx.x * 4; i < a.n; i += step) {
       const float4 v = four_of_row(x, i, a.n, kAligned);
-      squares = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, squares))));
+      sum += term(v.x, i) + term(v.y, i + 1) + term(v.z, i + 2) + term(v.w, i + 3);
     }
-    inverse = 1.0f / sqrtf(block_sum(squares, parts) / static_cast<float>(a.n) + a.eps);
+    return block_sum(sum, parts) / static_cast<float>(a.n);
+  };
+  float mean = 0;
+  float inverse = 1;
+  if (a.norm_bias != nullptr) mean = sum_row([](float v, int64_t) { return v; });
+  if (a.norm != nullptr) {
+    // What a row is padded with differs from the mean, too.
+    const float squares =
+        sum_row([&](float v, int64_t i) { return i < a.n ? (v - mean) * (v - mean) : 0.0f; });
+    inverse = 1.0f / sqrtf(squares + a.eps);
   }
   for (int64_t i = threadIdx.x * 4; i < a.stride; i += step) {
     float4 v = four_of_row(x, i, a.n, kAligned);
     if (a.norm != nullptr) {
       const float4 w = four_of_row(a.norm, i, a.n, kAligned);
-      v = {v.x * inverse * w.x, v.y * inverse * w.y, v.z * inverse * w.z, v.w * inverse * w.w};
+      float4 b = {0, 0, 0, 0};
+      if (a.norm_bias != nullptr) b = four_of_row(a.norm_bias, i, a.n, kAligned);
+      v = {fmaf((v.x - mean) * inverse, w.x, b.x), fmaf((v.y - mean) * inverse, w.y, b.y),
+           fmaf((v.z - mean) * inverse, w.z, b.z), fmaf((v.w - mean) * inverse, w.w, b.w)};
+    } else if (a.gelu) {
+      v = {gelu(v.x), gelu(v.y), gelu(v.z), gelu(v.w)};
     }
     *reinterpret_cast<uint2*>(out + i) = {bf16_pair(v.x, v.y), bf16_pair(v.z, v.w)};
   }
 }
-
-__device__ __forceinline__ float gated(float x, float up) { return x / (1.0f + __expf(-x)) * up; }
 
 __global__ void gate_fours(float4* gate, const float4* up, int64_t fours) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -228,7 +246,8 @@ void unpack_to_bf16(const FastMatrix& weight, int64_t first, int64_t count, int6
 }
 
 void round_to_bf16(const RoundArgs& a, cudaStream_t stream) {
-  const auto address = reinterpret_cast<uintptr_t>(a.x) | reinterpret_cast<uintptr_t>(a.norm);
+  const auto address = reinterpret_cast<uintptr_t>(a.x) | reinterpret_cast<uintptr_t>(a.norm) |
+                       reinterpret_cast<uintptr_t>(a.norm_bias);
   const bool aligned = address % 16 == 0 && a.n % 4 == 0;
   const int threads = static_cast<int>(std::clamp<int64_t>(whole(a.n, 128) * 32, 32, 512));
   launch_overlapped(aligned ? round_kernel<true> : round_kernel<false>, a,

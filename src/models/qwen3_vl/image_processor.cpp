@@ -115,23 +115,26 @@ void cut_patch(const uint8_t* corner, int64_t image_width, const ImageProcessorC
   }
 }
 
-Patches cut(const image::Image& image, const ImageProcessorConfig& config) {
+Patches cut(const image::Image& image, const ImageProcessorConfig& config, const HostWork& host) {
   const int64_t side = config.patch_size;
   const int64_t merge = config.merge_size;
   const Grid grid{1, image.height / side, image.width / side};
   const int64_t columns = 3 * config.temporal_patch_size * side * side;
-  Patches out{Tensor::on_host(DType::f32, {grid.h * grid.w, columns}), grid};
+  Patches out{host.tensor(DType::f32, {grid.h * grid.w, columns}), grid};
   const Levels levels = make_levels(config);
-  float* row = out.values.span<float>().data();
-  for (int64_t block_y = 0; block_y < grid.h; block_y += merge) {
-    for (int64_t block_x = 0; block_x < grid.w; block_x += merge) {
-      for (int64_t i = 0; i < merge * merge; ++i, row += columns) {
-        const int64_t y = (block_y + i / merge) * side;
-        const int64_t x = (block_x + i % merge) * side;
-        cut_patch(image.rgb.data() + (y * image.width + x) * 3, image.width, config, levels, row);
+  const std::span<float> values = out.values.span<float>();
+  host.each(grid.h / merge, 1, [&](int64_t begin, int64_t end) {
+    float* row = values.data() + begin * merge * grid.w * columns;
+    for (int64_t block_y = begin * merge; block_y < end * merge; block_y += merge) {
+      for (int64_t block_x = 0; block_x < grid.w; block_x += merge) {
+        for (int64_t i = 0; i < merge * merge; ++i, row += columns) {
+          const int64_t y = (block_y + i / merge) * side;
+          const int64_t x = (block_x + i % merge) * side;
+          cut_patch(image.rgb.data() + (y * image.width + x) * 3, image.width, config, levels, row);
+        }
       }
     }
-  }
+  });
   return out;
 }
 
@@ -217,15 +220,15 @@ int64_t patch_count(const TargetSize& size, const ImageProcessorConfig& config) 
 }
 
 Patches preprocess(const image::Image& image, const ImageProcessorConfig& config,
-                   std::string_view where) {
+                   std::string_view where, const HostWork& host) {
   const auto size = smart_resize(image.height, image.width, config);
   if (!size) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("{}: {}x{} pixels; one side may be at most {} times the other", where,
                             image.width, image.height, kMaxAspectRatio));
   }
-  if (size->height == image.height && size->width == image.width) return cut(image, config);
-  return cut(image::resize_bicubic(image, size->width, size->height), config);
+  if (size->height == image.height && size->width == image.width) return cut(image, config, host);
+  return cut(image::resize_bicubic(image, size->width, size->height), config, host);
 }
 
 }  // namespace squint::qwen3_vl

@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "core/tensor.h"
 #include "image/image.h"
+#include "ops/host_work.h"
 
 namespace squint::qwen3_vl {
 
@@ -70,6 +71,6 @@ struct Patches {
 // Resizes, normalises to (x - 255*mean) / (255*std) and cuts into patches. `where` names the image.
 // Throws Error(bad_input) for an image that is too elongated.
 Patches preprocess(const image::Image& image, const ImageProcessorConfig& config,
-                   std::string_view where);
+                   std::string_view where, const HostWork& host = {});
 
 }  // namespace squint::qwen3_vl

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "io/mapped_file.h"
+#include "ops/host_work.h"
 
 namespace squint::qwen3_vl {
 namespace {
@@ -51,24 +52,30 @@ Embedding::Embedding(const Weights& weights, const TextConfig& config) {
 void Embedding::gather(Context& cx, std::span<const int32_t> ids, const Tensor& hidden) const {
   const auto* packed = std::get_if<PackedLinear>(&table_);
   const int64_t rows = packed != nullptr ? packed->rows : std::get<Tensor>(table_).dim(0);
-  const int64_t width = hidden.dim(1);
   SQUINT_CHECK(static_cast<int64_t>(ids.size()) == hidden.dim(0));
-  Tensor host = Tensor::on_host(DType::f32, hidden.shape());
-  int64_t at = 0;
-  for (const int32_t id : ids) {
-    SQUINT_CHECK(id >= 0 && id < rows);
-    const std::span<float> to = host.rows(at++, 1).span<float>();
-    if (packed != nullptr) {
-      dequantize_row(*packed, id, to);
-      continue;
+  SQUINT_CHECK(packed != nullptr || std::get<Tensor>(table_).dim(1) == hidden.dim(1));
+  const HostWork work(cx.backend);
+  const Tensor host = work.tensor(DType::f32, hidden.shape());
+  constexpr int64_t kGrain = 16;  // a single token is not worth waking anybody
+  work.each(hidden.dim(0), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) {
+      const int32_t id = ids[static_cast<size_t>(at)];
+      SQUINT_CHECK(id >= 0 && id < rows);
+      const std::span<float> to = host.rows(at, 1).span<float>();
+      if (packed != nullptr) {
+        dequantize_row(*packed, id, to);
+      } else {
+        to_f32(std::get<Tensor>(table_).rows(id, 1), to);
+      }
     }
-    const Tensor row = to_f32(std::get<Tensor>(table_).rows(id, 1));
-    SQUINT_CHECK(row.numel() == width);
-    std::ranges::copy(row.span<const float>(), to.begin());
-  }
+  });
   cx.backend.copy(host, hidden);
-  // Around a row that is read the kernel maps its neighbours: with the rows of a long prompt, soon
-  // the whole table. They stay in the kernel's cache of the file.
+}
+
+// Around a row that is read the kernel maps its neighbours: with the rows of a long prompt, soon
+// the whole table.
+void Embedding::give_back() const {
+  const auto* packed = std::get_if<PackedLinear>(&table_);
   io::advise(packed != nullptr ? packed->packed : std::get<Tensor>(table_), io::PageUse::done);
 }
 
@@ -121,7 +128,7 @@ void add_deepstack(Context& cx, const ModelInput& input, std::span<const ImageFe
 
 RotaryTable device_rotary(Context& cx, std::span<const Position> positions,
                           const TextConfig& config) {
-  const RotaryTable host = text_rotary(positions, config);
+  const RotaryTable host = text_rotary(positions, config, HostWork(cx.backend));
   RotaryTable out{cx.scratch.tensor(host.cosine.shape()), cx.scratch.tensor(host.sine.shape())};
   cx.backend.copy(host.cosine, out.cosine);
   cx.backend.copy(host.sine, out.sine);
@@ -186,6 +193,7 @@ Tensor Model::prefill(Context& cx, std::span<const Prompt> prompts) const {
                     first_rows[i], hidden);
     }
   }
+  embedding_.give_back();
   return hidden;
 }
 
@@ -206,6 +214,7 @@ Tensor Model::step(Context& cx, std::span<const NextToken> tokens) const {
     }
     blocks_[layer].forward(cx, rotary.cosine, rotary.sine, slices, hidden);
   }
+  embedding_.give_back();
   return hidden;
 }
 

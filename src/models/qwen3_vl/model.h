@@ -30,6 +30,8 @@ class Embedding {
 
   // Into hidden [ids, hidden].
   void gather(Context& cx, std::span<const int32_t> ids, const Tensor& hidden) const;
+  // After that, when nothing waits for it: what was read stays in the kernel's cache of the file.
+  void give_back() const;
 
  private:
   std::variant<Tensor, PackedLinear> table_;  // [vocab, hidden]

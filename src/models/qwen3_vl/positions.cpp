@@ -9,17 +9,19 @@ namespace squint::qwen3_vl {
 namespace {
 
 // Calls body(row, y, x) for every patch in block order: 2 x 2 blocks (for merge size 2) in raster
-// order, row by row inside a block.
+// order, row by row inside a block. Rows of blocks side by side on the host's threads.
 template <class Body>
-void for_patches(const Grid& grid, int64_t merge, const Body& body) {
-  int64_t row = 0;
-  for (int64_t by = 0; by < grid.h; by += merge) {
-    for (int64_t bx = 0; bx < grid.w; bx += merge) {
-      for (int64_t y = by; y < by + merge; ++y) {
-        for (int64_t x = bx; x < bx + merge; ++x) body(row++, y, x);
+void for_patches(const Grid& grid, int64_t merge, const HostWork& host, const Body& body) {
+  host.each(grid.h / merge, 1, [&](int64_t begin, int64_t end) {
+    int64_t row = begin * merge * grid.w;
+    for (int64_t by = begin * merge; by < end * merge; by += merge) {
+      for (int64_t bx = 0; bx < grid.w; bx += merge) {
+        for (int64_t y = by; y < by + merge; ++y) {
+          for (int64_t x = bx; x < bx + merge; ++x) body(row++, y, x);
+        }
       }
     }
-  }
+  });
 }
 
 // The two table rows around a target index, aligned corners, in float32 as the reference does it.
@@ -68,7 +70,8 @@ PromptPositions prompt_positions(int64_t num_tokens, std::span<const ImageRun> r
   return out;
 }
 
-RotaryTable text_rotary(std::span<const Position> positions, const TextConfig& config) {
+RotaryTable text_rotary(std::span<const Position> positions, const TextConfig& config,
+                        const HostWork& host) {
   const int64_t half = config.head_dim / 2;
   const auto tokens = static_cast<int64_t>(positions.size());
   std::vector<float> frequency(static_cast<size_t>(half));
@@ -80,48 +83,68 @@ RotaryTable text_rotary(std::span<const Position> positions, const TextConfig& c
     const auto candidate = static_cast<size_t>(i % 3);
     if (candidate != 0 && i < 3 * config.mrope_section[candidate]) axis[i] = candidate;
   }
-  RotaryTable table{Tensor::on_host(DType::f32, {tokens, half}),
-                    Tensor::on_host(DType::f32, {tokens, half})};
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(positions[t][axis[i]]) * frequency[i];
-      table.cosine.span<float>()[t * half + i] = std::cos(angle);
-      table.sine.span<float>()[t * half + i] = std::sin(angle);
-    }
-  }
-  return table;
-}
-
-RotaryTable vision_rotary(const Grid& grid, const VisionConfig& config) {
-  const int64_t half = config.head_dim() / 2;
-  const int64_t quarter = half / 2;
-  const int64_t patches = grid.h * grid.w;
-  RotaryTable table{Tensor::on_host(DType::f32, {patches, half}),
-                    Tensor::on_host(DType::f32, {patches, half})};
-  std::vector<float> frequency(static_cast<size_t>(quarter));
-  for (int64_t k = 0; k < quarter; ++k) {
-    const double exponent = static_cast<double>(2 * k) / static_cast<double>(half);
-    frequency[k] = static_cast<float>(1.0 / std::pow(10000.0, exponent));
-  }
-  for_patches(grid, config.merge_size, [&](int64_t row, int64_t y, int64_t x) {
-    for (int64_t k = 0; k < half; ++k) {
-      const float angle = static_cast<float>(k < quarter ? y : x) * frequency[k % quarter];
-      table.cosine.span<float>()[row * half + k] = std::cos(angle);
-      table.sine.span<float>()[row * half + k] = std::sin(angle);
+  RotaryTable table{host.tensor(DType::f32, {tokens, half}),
+                    host.tensor(DType::f32, {tokens, half})};
+  constexpr int64_t kGrain = 32;  // a single token is not worth waking anybody
+  host.each(tokens, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      for (int64_t i = 0; i < half; ++i) {
+        const float angle = static_cast<float>(positions[t][axis[i]]) * frequency[i];
+        table.cosine.span<float>()[t * half + i] = std::cos(angle);
+        table.sine.span<float>()[t * half + i] = std::sin(angle);
+      }
     }
   });
   return table;
 }
 
-Tensor interpolated_positions(const Tensor& table, const Grid& grid, const VisionConfig& config) {
+RotaryTable vision_rotary(const Grid& grid, const VisionConfig& config, const HostWork& host) {
+  const int64_t half = config.head_dim() / 2;
+  const int64_t quarter = half / 2;
+  const int64_t patches = grid.h * grid.w;
+  // The first half of a row is the same for all patches of a row of the grid, the second one for
+  // those of a column.
+  const int64_t places = std::max(grid.h, grid.w);
+  std::vector<float> cosine(static_cast<size_t>(places * quarter));
+  std::vector<float> sine(cosine.size());
+  for (int64_t k = 0; k < quarter; ++k) {
+    const double exponent = static_cast<double>(2 * k) / static_cast<double>(half);
+    const auto frequency = static_cast<float>(1.0 / std::pow(10000.0, exponent));
+    for (int64_t place = 0; place < places; ++place) {
+      const float angle = static_cast<float>(place) * frequency;
+      cosine[static_cast<size_t>(place * quarter + k)] = std::cos(angle);
+      sine[static_cast<size_t>(place * quarter + k)] = std::sin(angle);
+    }
+  }
+  RotaryTable table{host.tensor(DType::f32, {patches, half}),
+                    host.tensor(DType::f32, {patches, half})};
+  const auto fill = [&](const std::vector<float>& from, const Tensor& to, int64_t row, int64_t y,
+                        int64_t x) {
+    float* out = to.span<float>().data() + row * half;
+    std::copy_n(from.data() + y * quarter, quarter, out);
+    std::copy_n(from.data() + x * quarter, quarter, out + quarter);
+  };
+  for_patches(grid, config.merge_size, host, [&](int64_t row, int64_t y, int64_t x) {
+    fill(cosine, table.cosine, row, y, x);
+    fill(sine, table.sine, row, y, x);
+  });
+  return table;
+}
+
+Tensor interpolated_positions(const Tensor& table, const Grid& grid, const VisionConfig& config,
+                              const HostWork& host) {
   const auto side =
       static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(config.positions))));
   SQUINT_CHECK(side * side == config.positions);
-  const Tensor floats = to_f32(table);
-  const std::span<const float> from = floats.span<const float>();
   const int64_t n = config.hidden;
-  Tensor out = Tensor::on_host(DType::f32, {grid.h * grid.w, n});
-  for_patches(grid, config.merge_size, [&](int64_t row, int64_t y, int64_t x) {
+  const Tensor floats = host.tensor(DType::f32, table.shape());
+  constexpr int64_t kGrain = 16;
+  host.each(table.dim(0), kGrain, [&](int64_t begin, int64_t end) {
+    to_f32(table.rows(begin, end - begin), floats.rows(begin, end - begin).span<float>());
+  });
+  const std::span<const float> from = floats.span<const float>();
+  Tensor out = host.tensor(DType::f32, {grid.h * grid.w, n});
+  for_patches(grid, config.merge_size, host, [&](int64_t row, int64_t y, int64_t x) {
     const Taps ty = taps_of(y, grid.h, side);
     const Taps tx = taps_of(x, grid.w, side);
     float* to = out.span<float>().data() + row * n;

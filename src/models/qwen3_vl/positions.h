@@ -9,6 +9,7 @@
 #include "core/tensor.h"
 #include "models/qwen3_vl/config.h"
 #include "models/qwen3_vl/image_processor.h"
+#include "ops/host_work.h"
 
 namespace squint::qwen3_vl {
 
@@ -40,12 +41,14 @@ struct RotaryTable {
 };
 
 // Interleaved three-axis rotary embedding of the language model (spec §5.3).
-RotaryTable text_rotary(std::span<const Position> positions, const TextConfig& config);
+RotaryTable text_rotary(std::span<const Position> positions, const TextConfig& config,
+                        const HostWork& host = {});
 // Two-axis rotary embedding of the vision tower, patches in block order (spec §4.3).
-RotaryTable vision_rotary(const Grid& grid, const VisionConfig& config);
+RotaryTable vision_rotary(const Grid& grid, const VisionConfig& config, const HostWork& host = {});
 
 // Learned position embeddings interpolated to the grid, f32 [patches, hidden] in block order
 // (spec §4.2). table [positions, hidden].
-Tensor interpolated_positions(const Tensor& table, const Grid& grid, const VisionConfig& config);
+Tensor interpolated_positions(const Tensor& table, const Grid& grid, const VisionConfig& config,
+                              const HostWork& host = {});
 
 }  // namespace squint::qwen3_vl

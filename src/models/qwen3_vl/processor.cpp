@@ -71,18 +71,18 @@ Processor::Processor(const io::Checkpoint& checkpoint, const Config& config)
 }
 
 Patches Processor::read_image(std::span<const std::byte> bytes, std::string_view where,
-                              const ImageProcessorConfig& config) const {
-  return preprocess(image::decode(bytes, where), config, where);
+                              const ImageProcessorConfig& config, const HostWork& host) const {
+  return preprocess(image::decode(bytes, where), config, where, host);
 }
 
 Patches Processor::read_image(std::span<const std::byte> bytes, std::string_view where) const {
   return read_image(bytes, where, image_config_);
 }
 
-Patches Processor::read_image(const std::filesystem::path& file,
-                              const ImageProcessorConfig& config) const {
+Patches Processor::read_image(const std::filesystem::path& file, const ImageProcessorConfig& config,
+                              const HostWork& host) const {
   const std::string bytes = io::read_file(file, kMaxImageBytes);
-  return read_image(std::as_bytes(std::span(bytes)), file.string(), config);
+  return read_image(std::as_bytes(std::span(bytes)), file.string(), config, host);
 }
 
 Patches Processor::read_image(const std::filesystem::path& file) const {

@@ -38,10 +38,11 @@ class Processor {
 
   // An encoded image to patches; `where` names it. `config` is image_config() or that with_areas.
   Patches read_image(std::span<const std::byte> bytes, std::string_view where,
-                     const ImageProcessorConfig& config) const;
+                     const ImageProcessorConfig& config, const HostWork& host = {}) const;
   Patches read_image(std::span<const std::byte> bytes, std::string_view where) const;
   // The same of a file, of at most 1 GiB.
-  Patches read_image(const std::filesystem::path& file, const ImageProcessorConfig& config) const;
+  Patches read_image(const std::filesystem::path& file, const ImageProcessorConfig& config,
+                     const HostWork& host = {}) const;
   Patches read_image(const std::filesystem::path& file) const;
 
   // `prompt` holds one <|image_pad|> per image. `answer` follows as tokens of its own: as when it

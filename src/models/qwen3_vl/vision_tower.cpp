@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 
 #include "models/qwen3_vl/positions.h"
@@ -119,13 +120,19 @@ void VisionTower::run_block(Context& cx, const Block& block, const Tensor& cosin
   const Tensor out = cx.scratch.tensor({patches, v});
 
   // hidden_states = hidden_states + self.attn(self.norm1(hidden_states), ...)
-  ops::layer_norm(cx, x, block.norm1.weight, block.norm1.bias, kNormEps, normed);
   const Tensor q = cx.scratch.tensor({patches, v});
   const Tensor k = cx.scratch.tensor({patches, v});
   const Tensor values = cx.scratch.tensor({patches, v});
-  ops::linear(cx, normed, block.q, q);
-  ops::linear(cx, normed, block.k, k);
-  ops::linear(cx, normed, block.v, values);
+  const bool fused = ops::has_fused(cx);
+  if (fused) {
+    ops::layer_norm_linears(cx, x, block.norm1.weight, block.norm1.bias, kNormEps,
+                            std::array{&block.q, &block.k, &block.v}, std::array{q, k, values});
+  } else {
+    ops::layer_norm(cx, x, block.norm1.weight, block.norm1.bias, kNormEps, normed);
+    ops::linear(cx, normed, block.q, q);
+    ops::linear(cx, normed, block.k, k);
+    ops::linear(cx, normed, block.v, values);
+  }
   ops::rotate(cx, cosine, sine, q.reshaped(heads));
   ops::rotate(cx, cosine, sine, k.reshaped(heads));
   KvLayer kv = ops::make_scratch_kv(cx, config_.heads, config_.head_dim(), patches);
@@ -138,12 +145,18 @@ void VisionTower::run_block(Context& cx, const Block& block, const Tensor& cosin
                   .causal = false,
                   .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()))},
                  mixed);
+  const Tensor inner = cx.scratch.tensor({patches, config_.intermediate});
+  if (fused) {
+    ops::linear_add(cx, mixed, block.proj, x);
+    ops::layer_norm_linears(cx, x, block.norm2.weight, block.norm2.bias, kNormEps,
+                            std::array{&block.fc1}, std::array{inner});
+    return ops::gelu_linear_add(cx, inner, block.fc2, x);
+  }
   ops::linear(cx, mixed, block.proj, out);
   ops::add(cx, out, x);
 
   // hidden_states = hidden_states + self.mlp(self.norm2(hidden_states))
   ops::layer_norm(cx, x, block.norm2.weight, block.norm2.bias, kNormEps, normed);
-  const Tensor inner = cx.scratch.tensor({patches, config_.intermediate});
   ops::linear(cx, normed, block.fc1, inner);
   ops::gelu(cx, inner, GeluKind::tanh, inner);
   ops::linear(cx, inner, block.fc2, out);
@@ -172,8 +185,10 @@ ImageFeatures VisionTower::encode(Context& cx, const Patches& patches) const {
   const Tensor x = cx.scratch.tensor({patches.values.dim(0), config_.hidden});
   ops::linear(cx, on_device(cx, patches.values), patch_embed_, x);
   cx.show("vision.patch_embed", 0, x);
-  ops::add(cx, on_device(cx, interpolated_positions(position_table_, patches.grid, config_)), x);
-  const RotaryTable rotary = vision_rotary(patches.grid, config_);
+  const HostWork host(cx.backend);
+  ops::add(cx, on_device(cx, interpolated_positions(position_table_, patches.grid, config_, host)),
+           x);
+  const RotaryTable rotary = vision_rotary(patches.grid, config_, host);
   const Tensor cosine = on_device(cx, rotary.cosine);
   const Tensor sine = on_device(cx, rotary.sine);
   ImageFeatures features;
