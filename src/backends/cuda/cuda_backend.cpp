@@ -217,7 +217,14 @@ void CudaBackend::add(const Tensor& x, const Tensor& out) {
 
 void CudaBackend::argmax(const Tensor& x, int64_t count, const Tensor& out) {
   if (out.numel() == 0) return;
-  cuda::argmax(floats(x), x.dim(0), x.dim(1), count, reinterpret_cast<int32_t*>(out.raw()),
+  const int64_t bytes = x.dim(0) * kArgmaxParts * static_cast<int64_t>(sizeof(ArgmaxPlace));
+  const std::shared_ptr<Storage> places = allocate(bytes);
+  cuda::argmax({.x = floats(x),
+                .rows = x.dim(0),
+                .n = x.dim(1),
+                .count = count,
+                .places = reinterpret_cast<ArgmaxPlace*>(places->data()),
+                .out = reinterpret_cast<int32_t*>(out.raw())},
                stream());
   launched("finding the largest");
 }

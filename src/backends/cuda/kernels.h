@@ -102,9 +102,20 @@ void pointwise(Pointwise op, const float* a, const float* b, float* out, int64_t
 void scale_rows(const float* x, const float* factor, int64_t rows, int64_t n, float* out,
                 cudaStream_t stream);
 
-// Of each of `rows` rows of n values: where the first `count` are largest; the first of equals.
-void argmax(const float* x, int64_t rows, int64_t n, int64_t count, int32_t* out,
-            cudaStream_t stream);
+struct ArgmaxPlace {
+  float value;
+  int64_t at;
+};
+constexpr int64_t kArgmaxParts = 64;  // of a row
+struct ArgmaxArgs {
+  const float* x;  // [rows, n]
+  int64_t rows;
+  int64_t n;
+  int64_t count;        // of the first values of a row
+  ArgmaxPlace* places;  // [rows, kArgmaxParts], of the kernel's own
+  int32_t* out;         // [rows]: the first of the largest
+};
+void argmax(const ArgmaxArgs& args, cudaStream_t stream);
 
 // Whether this program holds code for the card in use.
 bool kernels_run_here();

@@ -68,7 +68,7 @@ bool kernels_run_here() {
 
 namespace {
 
-constexpr int kArgmaxThreads = 1024;
+constexpr int kArgmaxThreads = 256;
 
 struct Place {
   float value;
@@ -89,25 +89,44 @@ __device__ Place lanes_best(Place best) {
   return best;
 }
 
-// A block for each row.
-__global__ void argmax_kernel(const float* x, int64_t n, int64_t count, int32_t* out) {
+// A block takes a part of a row, its threads every kArgmaxThreads-th value.
+__global__ void argmax_kernel(const float* x, int64_t n, int64_t count, int64_t part,
+                              ArgmaxPlace* places) {
   __shared__ Place warps[kArgmaxThreads / 32];
-  const float* row = x + blockIdx.x * n;
-  Place best{-INFINITY, 0};
-  for (int64_t i = threadIdx.x; i < count; i += kArgmaxThreads) best = better(best, {row[i], i});
+  const float* row = x + blockIdx.y * n;
+  const int64_t first = blockIdx.x * part;
+  const int64_t end = first + part < count ? first + part : count;
+  Place best{-INFINITY, first};
+  for (int64_t i = first + threadIdx.x; i < end; i += kArgmaxThreads)
+    best = better(best, {row[i], i});
   best = lanes_best(best);
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = best;
   __syncthreads();
   if (threadIdx.x >= 32) return;
-  best = lanes_best(warps[threadIdx.x]);
+  best = threadIdx.x < kArgmaxThreads / 32 ? warps[threadIdx.x] : Place{-INFINITY, count};
+  best = lanes_best(best);
+  if (threadIdx.x == 0) places[blockIdx.y * gridDim.x + blockIdx.x] = {best.value, best.at};
+}
+
+// A warp for each row.
+__global__ void join_kernel(const ArgmaxPlace* places, int parts, int32_t* out) {
+  Place best{-INFINITY, INT64_MAX};
+  for (int i = threadIdx.x; i < parts; i += 32) {
+    const ArgmaxPlace& p = places[blockIdx.x * parts + i];
+    best = better(best, {p.value, p.at});
+  }
+  best = lanes_best(best);
   if (threadIdx.x == 0) out[blockIdx.x] = static_cast<int32_t>(best.at);
 }
 
 }  // namespace
 
-void argmax(const float* x, int64_t rows, int64_t n, int64_t count, int32_t* out,
-            cudaStream_t stream) {
-  argmax_kernel<<<static_cast<unsigned>(rows), kArgmaxThreads, 0, stream>>>(x, n, count, out);
+void argmax(const ArgmaxArgs& args, cudaStream_t stream) {
+  const int64_t part = (args.count + kArgmaxParts - 1) / kArgmaxParts;
+  const dim3 grid(kArgmaxParts, static_cast<unsigned>(args.rows));
+  argmax_kernel<<<grid, kArgmaxThreads, 0, stream>>>(args.x, args.n, args.count, part, args.places);
+  join_kernel<<<static_cast<unsigned>(args.rows), 32, 0, stream>>>(
+      args.places, static_cast<int>(kArgmaxParts), args.out);
 }
 
 }  // namespace squint::cuda
