@@ -76,7 +76,8 @@ TEST_F(Plan, StatesThatMemoryMayNotHoldGoToAFile) {
   };
   const QuantizePlan whole = plan_with(0);
   const int64_t taps = 1;
-  EXPECT_EQ(whole.activation_bytes, ((2 * 1000 + taps * 500) * config.text.hidden + 1000 * config.text.head_dim) * 4);
+  EXPECT_EQ(whole.activation_bytes,
+            ((2 * 1000 + taps * 500) * config.text.hidden + 1000 * config.text.head_dim) * 4);
   EXPECT_EQ(plan_with(whole.peak_bytes).spilled_bytes, 0);
   const QuantizePlan small = plan_with(whole.peak_bytes - 1);
   EXPECT_GE(small.spilled_bytes, whole.activation_bytes);
