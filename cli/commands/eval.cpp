@@ -18,7 +18,7 @@ struct Options {
   std::optional<int64_t> min_pixels;
   std::optional<int64_t> max_pixels;
   std::optional<int64_t> max_tokens;
-  std::string precision = "exact";
+  std::optional<std::string> precision;
   DeviceOptions device;
 };
 
@@ -37,6 +37,7 @@ void run(Options& options, Outcome& outcome) {
                               p.errors > 0 ? fmt::format(", {} failed", p.errors) : ""),
                   p.resumed);
   };
+  if (options.precision) options.device.backend.arithmetic = Arithmetic::exact;
   const BackendPtr backend = options.device.open();
   const EvaluateSummary done = evaluate_ocrbench(e, *backend);
   progress.finish();
@@ -107,9 +108,8 @@ void add_eval(CLI::App& app, Outcome& outcome) {
       ->add_option("--rows-at-once", e.rows_at_once,
                    "rows answered together; on the CPU no answer depends on it; 0: up to 8")
       ->check(CLI::Range(0, 1024));
-  command->add_option("--precision", options->precision, "exact: float32 throughout")
-      ->check(CLI::IsMember({"exact"}))
-      ->capture_default_str();
+  command->add_option("--precision", options->precision, "exact: as --arithmetic exact")
+      ->check(CLI::IsMember({"exact"}));
   options->device.add_to(*command);
   command->callback([options, &outcome] { run(*options, outcome); });
 }

@@ -37,6 +37,7 @@ BackendPtr open_backend(const BackendOptions& options = {});
 // Kernel tables of the cpu backend that this machine can run, best first.
 std::vector<std::string> runnable_kernels();
 std::string kernels_of(const Backend& backend);
+Arithmetic arithmetic_of(const Backend& backend);
 int threads_of(Backend& backend);
 
 }  // namespace squint

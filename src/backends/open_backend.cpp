@@ -77,6 +77,10 @@ std::vector<std::string> runnable_kernels() {
 
 std::string kernels_of(const Backend& backend) { return std::string(backend.kernels()); }
 
+Arithmetic arithmetic_of(const Backend& backend) {
+  return backend.is_exact() ? Arithmetic::exact : Arithmetic::fast;
+}
+
 int threads_of(Backend& backend) { return backend.host_threads().size(); }
 
 }  // namespace squint

@@ -127,7 +127,7 @@ Json header_of(const EvaluateOptions& options, const Engine& engine, Backend& ba
           {"model_bytes", engine.weight_bytes()},
           {"model_fingerprint", io::fingerprint(checkpoint)},
           {"processing_fingerprint", processing_fingerprint(checkpoint)},
-          {"precision", "exact"},
+          {"precision", arithmetic_of(backend) == Arithmetic::exact ? "exact" : "fast"},
           {"about",
            {{"squint", kVersion},
             {"started", now_utc()},

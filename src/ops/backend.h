@@ -76,6 +76,7 @@ class Backend {
   virtual std::string_view name() const = 0;     // "reference", "cpu"
   virtual std::string_view kernels() const = 0;  // which kernel table runs, "avx2"
   virtual Device device() const = 0;
+  virtual bool is_exact() const { return true; }  // float32 throughout
   // Workers for what stays on the host: image decoding, observers, statistics.
   virtual ThreadPool& host_threads() = 0;
   // What this device does better whole, or null; see fused.h.

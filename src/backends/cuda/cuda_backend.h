@@ -51,13 +51,16 @@ class CudaBackend : public Backend {
   void add(const Tensor& x, const Tensor& out) override;
   void scale_rows(const Tensor& x, const Tensor& factor, const Tensor& out) override;
 
-  // On the host.
   void argmax(const Tensor& x, int64_t count, const Tensor& out) override;
+
+  // On the host.
   void rms_norm_gradient(const Tensor& x, const Tensor& weight, float eps, const Tensor& d_out,
                          const Tensor& d_x) override;
   void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& d_out,
                        const Tensor& d_gate, const Tensor& d_up) override;
   void attention_gradient(const AttentionGradientArgs& args) override;
+
+  // For calibration: on the card, or, where cuBLAS and cuSOLVER are missing, partly on the host.
   void add_second_moment(const Tensor& x, const Tensor& out) override;
   void add_cross_moment(const Tensor& x, const Tensor& y, const Tensor& out) override;
   void add_abs_sum(const Tensor& x, const Tensor& out) override;

@@ -31,6 +31,7 @@ class FastBackend final : public CudaBackend, public FusedOperators {
  public:
   FastBackend(int index, BackendPtr host);
 
+  bool is_exact() const override { return false; }
   FusedOperators* fused() override { return this; }
   LinearWeight prepare(const LinearWeight& weight) override;
   PreparedSize prepared_size(const WeightForm& form) const override;
