@@ -463,13 +463,17 @@ void CpuBackend::round_adaptively(const Tensor& weight, const AdaptiveRounding& 
                           .row_begin = 0,
                           .row_end = 0,
                           .scratch = nullptr};
-  const auto scratch = static_cast<size_t>(rounding_scratch(in, scheme.groups(in)));
-  pool_.parallel_for(ceil_div(rows, kLanes), 1, [&](int64_t begin, int64_t end, int) {
+  // Few enough that every worker has its share, as a small matrix needs.
+  const int64_t abreast =
+      std::clamp<int64_t>(ceil_div(rows, kLanes) / (4 * int64_t{pool_.size()}), 1, kRoundingPanels);
+  const int64_t part_rows = abreast * kLanes;
+  const auto scratch = static_cast<size_t>(rounding_scratch(in, scheme.groups(in), abreast));
+  pool_.parallel_for(ceil_div(rows, part_rows), 1, [&](int64_t begin, int64_t end, int) {
     std::vector<float> own(scratch);
-    for (int64_t panel = begin; panel < end; ++panel) {
+    for (int64_t i = begin; i < end; ++i) {
       RoundingArgs part = args;
-      part.row_begin = panel * kLanes;
-      part.row_end = std::min(rows, part.row_begin + kLanes);
+      part.row_begin = i * part_rows;
+      part.row_end = std::min(rows, part.row_begin + part_rows);
       part.scratch = own.data();
       kernels_.round_adaptively(part);
     }

@@ -1,293 +1,216 @@
-// rounding_kernel.h: rounding that looks at the whole row, for sixteen rows abreast: one lane each.
+// rounding_kernel.h: rounding that looks at the whole row:
 //
 //     1. ranges    scale and zero point of each group, by error weighted with E[x²]
 //     2. feedback  column after column, each taking over the errors made so far (GPTQ's rounding in
 //                  the form of Chee et al., "QuIP", 2023, theorem 6)
 //     3. descent   on tr(E H Eᵀ), E = w - ŵ: scales in closed form, then one integer after another
 //
+// A layer of an 8B has a H of 0.6 GB. What must go column by column stays within a block of
+// columns; what it means for all others is a product, for which a piece of H is read once for many
+// rows.
+//
 // A row's arithmetic does not depend on its neighbours, so neither threads nor batches change it.
 #pragma once
 
-#include "backends/cpu/row_kernels.h"
+#include <cstddef>
+
+#include "backends/cpu/rounding_panel.h"
 
 namespace squint::cpu {
 
-// Ranges tried, in hundredths of three quarters: 1 - 0.0075 k of the largest weight.
-inline constexpr int kWidestRange = -14;
-inline constexpr int kNarrowestRange = 60;  // exclusive
+// out[m, 0..15] += Σ tile(place, m) · value, m < kCount, over the changes.
+template <class V, int kCount, int64_t kOutStride, int64_t kInStride>
+inline void add_tile_products(const float* tile, const BlockChanges& changes, float* out) {
+  V sums[kCount];
+  for (int m = 0; m < kCount; ++m) sums[m] = V::load(out + m * kLanes);
+  for (int64_t i = 0; i < changes.count; ++i) {
+    const V value = V::load(changes.values + i * kLanes);
+    const float* factors = tile + changes.places[i] * kInStride;
+    for (int m = 0; m < kCount; ++m) {
+      sums[m] = V::fma(V::set1(factors[m * kOutStride]), value, sums[m]);
+    }
+  }
+  for (int m = 0; m < kCount; ++m) sums[m].store(out + m * kLanes);
+}
 
 template <class V>
-class RoundingPanel {
+class RoundingRows {
  public:
-  explicit RoundingPanel(const RoundingArgs& a)
+  explicit RoundingRows(const RoundingArgs& a)
       : a_(a),
-        rows_(a.row_end - a.row_begin),
-        groups_(a.in / a.group_columns),
-        lowest_(V::set1(a.lowest)),
-        highest_(V::set1(a.highest)),
-        weight_(a.scratch),
-        code_(weight_ + a.in * kLanes),
-        residual_(code_ + a.in * kLanes),
-        product_(residual_ + a.in * kLanes),
-        scale_(product_ + a.in * kLanes),
-        zero_(scale_ + groups_ * kLanes),
-        first_scale_(zero_ + groups_ * kLanes) {
-    for (int64_t row = 0; row < kLanes; ++row) {
-      for (int64_t i = 0; i < a.in; ++i) {
-        weight_[i * kLanes + row] = row < rows_ ? a.weight[(a.row_begin + row) * a.in + i] : 0.0f;
-      }
+        panels_((a.row_end - a.row_begin + kLanes - 1) / kLanes),
+        panel_floats_(rounding_panel_floats(a.in, a.in / a.group_columns)),
+        tile_(a.scratch),
+        block_(tile_ + kRoundingTile * kRoundingBlock),
+        panel_scratch_(block_ + kRoundingBlock * kRoundingBlock) {
+    for (int64_t p = 0; p < panels_; ++p) {
+      changes_[p].values = panel_scratch_ + panels_ * panel_floats_ + p * kRoundingBlock * kLanes;
     }
   }
 
   void run() {
-    for (int64_t group = 0; group < groups_; ++group) find_range(group);
+    each_panel([](RoundingPanel<V>& panel, BlockChanges&) {
+      panel.load();
+      panel.find_ranges();
+    });
     if (a_.feedback != nullptr) {
       round_with_feedback();
     } else {
-      round_alone();
+      each_panel([](RoundingPanel<V>& panel, BlockChanges&) { panel.round_alone(); });
     }
-    for (int64_t i = 0; i < groups_ * kLanes; ++i) first_scale_[i] = scale_[i];
+    each_panel([](RoundingPanel<V>& panel, BlockChanges&) { panel.start_descent(); });
     for (int round = 0; round < a_.rounds; ++round) {
       compute_residual();
-      for (int64_t group = 0; group < groups_; ++group) refit_scale(group);
-      for (int64_t at = 0; at < a_.in; ++at) move_integer(a_.order[at]);
+      for (int64_t group = 0; group < a_.in / a_.group_columns; ++group) refit_scales(group);
+      each_block(0, a_.in, [&](int64_t first, int64_t count) { move_integers(first, count); });
     }
-    store();
+    each_panel([](RoundingPanel<V>& panel, BlockChanges&) { panel.store(); });
   }
 
  private:
-  static V at(const float* panel, int64_t i) { return V::load(panel + i * kLanes); }
-  V scale_of(int64_t column) const { return at(scale_, column / a_.group_columns); }
-  V zero_of(int64_t column) const { return at(zero_, column / a_.group_columns); }
+  using Target = float* (RoundingPanel<V>::*)() const;
 
-  // The nearest integer to w, with the zero point taken off: what the scale is multiplied with.
-  V code_of(const V& w_over_scale, const V& zero) const {
-    return V::min(V::max((w_over_scale + zero).rint(), lowest_), highest_) - zero;
+  template <class Body>
+  void each_panel(const Body& body) {
+    for (int64_t p = 0; p < panels_; ++p) {
+      RoundingPanel<V> panel(a_, a_.row_begin + p * kLanes, panel_scratch_ + p * panel_floats_);
+      body(panel, changes_[p]);
+    }
   }
 
-  void find_range(int64_t group) {
-    const int64_t begin = group * a_.group_columns;
-    V low = V::set1(0);
-    V high = V::set1(0);
-    for (int64_t i = begin; i < begin + a_.group_columns; ++i) {
-      low = V::min(low, at(weight_, i));
-      high = V::max(high, at(weight_, i));
+  // The same, of panels whose changes are to be listed.
+  template <class Body>
+  void list(const Body& body) {
+    each_panel([&](RoundingPanel<V>& panel, BlockChanges& changes) {
+      changes.count = 0;
+      body(panel, changes);
+    });
+  }
+
+  template <class Body>
+  static void each_block(int64_t begin, int64_t end, const Body& body) {
+    for (int64_t first = begin; first < end; first += kRoundingBlock) {
+      body(first, end - first < kRoundingBlock ? end - first : kRoundingBlock);
     }
-    alignas(64) float lows[kLanes];
-    alignas(64) float highs[kLanes];
-    alignas(64) float least[kLanes];
-    low.store(lows);
-    high.store(highs);
-    for (float& e : least) e = 3.4e38f;
-    alignas(64) float sign[kLanes];
-    choose_signs(begin, lows, highs, sign);
-    const int first = a_.search ? kWidestRange : 0;
-    const int end = a_.search ? kNarrowestRange : 1;
-    for (int k = first; k < end; ++k) {
-      const float p = 1 - 0.0075f * static_cast<float>(k);
-      alignas(64) float scale[kLanes];
-      alignas(64) float zero[kLanes];
-      for (int j = 0; j < kLanes; ++j) {
-        parameters(lows[j] * p, highs[j] * p, scale[j], zero[j]);
-        scale[j] *= sign[j];
+  }
+
+  // Adds to values [begin, end) of `target` what the changes of each panel mean for them. pack(at,
+  // count) puts the factors of values at ... into the tile, which has kRoundingTile of them.
+  template <int64_t kOutStride, int64_t kInStride, class Pack>
+  void spread(int64_t begin, int64_t end, Target target, const Pack& pack) {
+    constexpr int kAbreast = V::kRows < 8 ? 4 : 8;
+    for (int64_t at = begin; at < end; at += kRoundingTile) {
+      const int64_t count = end - at < kRoundingTile ? end - at : kRoundingTile;
+      pack(at, count);
+      each_panel([&](RoundingPanel<V>& panel, BlockChanges& changes) {
+        if (changes.count == 0) return;
+        float* out = (panel.*target)() + at * kLanes;
+        int64_t m = 0;
+        for (; m + kAbreast <= count; m += kAbreast) {
+          add_tile_products<V, kAbreast, kOutStride, kInStride>(tile_ + m * kOutStride, changes,
+                                                                out + m * kLanes);
+        }
+        for (; m < count; ++m) {
+          add_tile_products<V, 1, kOutStride, kInStride>(tile_ + m * kOutStride, changes,
+                                                         out + m * kLanes);
+        }
+      });
+    }
+  }
+
+  // By H, whose rows of the changed columns are row(place): it is symmetric.
+  template <class Row>
+  void spread_by_hessian(int64_t places, int64_t begin, int64_t end, Target target,
+                         const Row& row) {
+    spread<1, kRoundingTile>(begin, end, target, [&](int64_t at, int64_t count) {
+      for (int64_t place = 0; place < places; ++place) {
+        __builtin_memcpy(tile_ + place * kRoundingTile, a_.hessian + row(place) * a_.in + at,
+                         static_cast<size_t>(count) * sizeof(float));
       }
-      alignas(64) float error[kLanes];
-      error_with(begin, V::load(scale), V::load(zero)).store(error);
-      for (int j = 0; j < kLanes; ++j) {
-        if (!(error[j] < least[j]) && k > first) continue;
-        least[j] = error[j];
-        scale_[group * kLanes + j] = scale[j];
-        zero_[group * kLanes + j] = zero[j];
-      }
-    }
-  }
-
-  // The scale's better sign, where the end that reaches further is exactly the lowest integer.
-  void choose_signs(int64_t begin, const float* lows, const float* highs, float* sign) const {
-    for (int j = 0; j < kLanes; ++j) sign[j] = 1;
-    if (!a_.signed_scales) return;
-    const float p = static_cast<float>(a_.highest - a_.lowest) / (-2 * a_.lowest);
-    alignas(64) float scale[kLanes];
-    alignas(64) float zero[kLanes];
-    alignas(64) float error[2][kLanes];
-    for (int j = 0; j < kLanes; ++j) parameters(lows[j] * p, highs[j] * p, scale[j], zero[j]);
-    error_with(begin, V::load(scale), V::load(zero)).store(error[0]);
-    for (float& s : scale) s = -s;
-    error_with(begin, V::load(scale), V::load(zero)).store(error[1]);
-    for (int j = 0; j < kLanes; ++j) sign[j] = error[1][j] < error[0][j] ? -1.0f : 1.0f;
-  }
-
-  void parameters(float low, float high, float& scale, float& zero) const {
-    zero = 0;
-    if (a_.symmetric) {
-      scale = round_one_to_bf16((-low > high ? -low : high) / ((a_.highest - a_.lowest) / 2));
-    } else {
-      scale = round_one_to_bf16((high - low) / (a_.highest - a_.lowest));
-    }
-    // A group of zeros: any scale will do.
-    if (scale == 0) scale = 0.0078125f;
-    if (!a_.symmetric) {
-      zero = __builtin_rintf(a_.lowest - low / scale);
-      zero = zero < a_.lowest ? a_.lowest : zero > a_.highest ? a_.highest : zero;
-    }
-  }
-
-  V error_with(int64_t begin, const V& scale, const V& zero) const {
-    const V inverse = V::set1(1) / scale;
-    V sum = V::set1(0);
-    for (int64_t i = begin; i < begin + a_.group_columns; ++i) {
-      const V w = at(weight_, i);
-      const V e = w - code_of(w * inverse, zero) * scale;
-      sum = V::fma(e * e, V::set1(a_.importance[i]), sum);
-    }
-    return sum;
-  }
-
-  void round_alone() {
-    for (int64_t i = 0; i < a_.in; ++i) {
-      code_of(at(weight_, i) / scale_of(i), zero_of(i)).store(code_ + i * kLanes);
-    }
+    });
   }
 
   void round_with_feedback() {
-    float* errors = residual_;  // w - ŵ, by position in the order
-    for (int64_t k = 0; k < a_.in; ++k) {
-      const int64_t column = a_.order[k];
-      const float* feedback = a_.feedback + k * a_.in;
-      V sums[4] = {at(weight_, column), V::set1(0), V::set1(0), V::set1(0)};
-      int64_t j = 0;
-      for (; j + 4 <= k; j += 4) {
-        for (int m = 0; m < 4; ++m) {
-          sums[m] = V::fma(V::set1(feedback[j + m]), at(errors, j + m), sums[m]);
+    each_panel([](RoundingPanel<V>& panel, BlockChanges&) { panel.start_feedback(); });
+    each_block(0, a_.in, [&](int64_t first, int64_t count) {
+      list([&](RoundingPanel<V>& panel, BlockChanges& errors) {
+        panel.round_block(first, count, errors);
+      });
+      const auto pack = [&](int64_t at, int64_t rows) {
+        for (int64_t k = 0; k < rows; ++k) {
+          __builtin_memcpy(tile_ + k * kRoundingBlock, a_.feedback + (at + k) * a_.in + first,
+                           static_cast<size_t>(count) * sizeof(float));
         }
-      }
-      for (; j < k; ++j) sums[0] = V::fma(V::set1(feedback[j]), at(errors, j), sums[0]);
-      const V target = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-      const V scale = scale_of(column);
-      const V code = code_of(target / scale, zero_of(column));
-      code.store(code_ + column * kLanes);
-      (at(weight_, column) - code * scale).store(errors + k * kLanes);
-    }
+      };
+      spread<kRoundingBlock, 1>(first + count, a_.in, &RoundingPanel<V>::residual, pack);
+    });
   }
 
   // residual = E H
   void compute_residual() {
-    for (int64_t i = 0; i < a_.in; ++i) {
-      (at(weight_, i) - at(code_, i) * scale_of(i)).store(product_ + i * kLanes);
-    }
-    multiply_hessian(product_, 0, a_.in, residual_);
+    each_panel([&](RoundingPanel<V>& panel, BlockChanges&) { clear(panel.residual(), a_.in); });
+    each_block(0, a_.in, [&](int64_t first, int64_t count) {
+      list([&](RoundingPanel<V>& panel, BlockChanges& errors) {
+        panel.list_errors(first, count, errors);
+      });
+      spread_by_hessian(count, 0, a_.in, &RoundingPanel<V>::residual,
+                        [&](int64_t place) { return first + place; });
+    });
   }
 
-  // out [in] = Σ over i in begin .. end of x_i H[i]; H is symmetric.
-  void multiply_hessian(const float* x, int64_t begin, int64_t end, float* out) const {
-    int64_t j = 0;
-    for (; j + kAbreast <= a_.in; j += kAbreast) multiply_columns<kAbreast>(x, begin, end, j, out);
-    for (; j < a_.in; ++j) multiply_columns<1>(x, begin, end, j, out);
-  }
-
-  template <int kColumns>
-  void multiply_columns(const float* x, int64_t begin, int64_t end, int64_t j, float* out) const {
-    V sums[kColumns];
-    for (V& sum : sums) sum = V::set1(0);
-    for (int64_t i = begin; i < end; ++i) {
-      const float* h = a_.hessian + i * a_.in + j;
-      const V value = at(x, i);
-      for (int m = 0; m < kColumns; ++m) sums[m] = V::fma(V::set1(h[m]), value, sums[m]);
-    }
-    for (int m = 0; m < kColumns; ++m) sums[m].store(out + (j + m) * kLanes);
-  }
-
-  // With ŵ = c s, a step d of the scale changes the error by -2 d (R·c) + d² (c H cᵀ).
-  void refit_scale(int64_t group) {
+  void refit_scales(int64_t group) {
     const int64_t begin = group * a_.group_columns;
     const int64_t end = begin + a_.group_columns;
-    multiply_hessian(code_, begin, end, product_);
-    V slope = V::set1(0);
-    V curve = V::set1(0);
-    for (int64_t i = begin; i < end; ++i) {
-      slope = V::fma(at(residual_, i), at(code_, i), slope);
-      curve = V::fma(at(product_, i), at(code_, i), curve);
-    }
-    alignas(64) float b[kLanes];
-    alignas(64) float c[kLanes];
-    alignas(64) float step[kLanes];
-    slope.store(b);
-    curve.store(c);
-    bool any = false;
-    for (int j = 0; j < kLanes; ++j) {
-      float& scale = scale_[group * kLanes + j];
-      const float first = first_scale_[group * kLanes + j];
-      step[j] = 0;
-      if (!(c[j] > 0)) continue;
-      const float wanted = round_one_to_bf16(scale + b[j] / c[j]);
-      const float d = wanted - scale;
-      if (!(wanted / first > 0.5f && wanted / first < 1.5f) || !(d * d * c[j] < 2 * d * b[j])) {
-        continue;
-      }
-      step[j] = d;
-      scale = wanted;
-      any = true;
-    }
-    if (any) subtract(V::load(step));
+    each_panel([&](RoundingPanel<V>& panel, BlockChanges&) {
+      clear(panel.product() + begin * kLanes, a_.group_columns);
+    });
+    each_block(begin, end, [&](int64_t first, int64_t count) {
+      list([&](RoundingPanel<V>& panel, BlockChanges& codes) {
+        panel.list_codes(first, count, codes);
+      });
+      spread_by_hessian(count, begin, end, &RoundingPanel<V>::product,
+                        [&](int64_t place) { return first + place; });
+    });
+    each_panel([&](RoundingPanel<V>& panel, BlockChanges&) { panel.refit_scale(group); });
+    each_block(begin, end, [&](int64_t first, int64_t count) {
+      list([&](RoundingPanel<V>& panel, BlockChanges& changes) {
+        panel.list_step(group, first, count, changes);
+      });
+      spread_by_hessian(count, 0, a_.in, &RoundingPanel<V>::residual,
+                        [&](int64_t place) { return first + place; });
+    });
   }
 
-  // residual -= step ∘ product
-  void subtract(const V& step) {
-    for (int64_t i = 0; i < a_.in; ++i) {
-      (at(residual_, i) - step * at(product_, i)).store(residual_ + i * kLanes);
-    }
-  }
-
-  void move_integer(int64_t column) {
-    const float* h = a_.hessian + column * a_.in;
-    const V scale = scale_of(column);
-    const V old = at(code_, column);
-    const V best = old + at(residual_, column) / (V::set1(h[column]) * scale);
-    const V code = code_of(best, zero_of(column));
-    const V step = (code - old) * scale;
-    if (max_lanes(step.abs()) == 0) return;
-    code.store(code_ + column * kLanes);
-    for (int64_t i = 0; i < a_.in; ++i) {
-      (at(residual_, i) - step * V::set1(h[i])).store(residual_ + i * kLanes);
-    }
-  }
-
-  void store() const {
-    for (int64_t row = 0; row < rows_; ++row) {
-      const int64_t to = a_.row_begin + row;
-      for (int64_t group = 0; group < groups_; ++group) {
-        uint32_t bits = 0;
-        __builtin_memcpy(&bits, &scale_[group * kLanes + row], sizeof bits);
-        a_.scales[to * groups_ + group] = static_cast<uint16_t>(bits >> 16);
-        a_.zeros[to * groups_ + group] = static_cast<int8_t>(zero_[group * kLanes + row]);
-      }
-      for (int64_t i = 0; i < a_.in; ++i) {
-        const float zero = zero_[i / a_.group_columns * kLanes + row];
-        a_.codes[to * a_.in + i] = static_cast<int8_t>(code_[i * kLanes + row] + zero);
+  void move_integers(int64_t first, int64_t count) {
+    const int32_t* order = a_.order + first;
+    for (int64_t k = 0; k < count; ++k) {
+      for (int64_t j = 0; j <= k; ++j) {
+        block_[k * kRoundingBlock + j] = a_.hessian[order[k] * a_.in + order[j]];
       }
     }
+    list([&](RoundingPanel<V>& panel, BlockChanges& changes) {
+      panel.move_block(first, count, block_, changes);
+    });
+    spread_by_hessian(count, 0, a_.in, &RoundingPanel<V>::residual,
+                      [&](int64_t place) { return int64_t{order[place]}; });
   }
 
-  static constexpr int kAbreast = V::kRows < 8 ? V::kRows : 8;
+  static void clear(float* values, int64_t columns) {
+    __builtin_memset(values, 0, static_cast<size_t>(columns * kLanes) * sizeof(float));
+  }
 
   const RoundingArgs& a_;
-  int64_t rows_;
-  int64_t groups_;
-  V lowest_;
-  V highest_;
-  // Panels of sixteen rows: [in] or [groups] times 16 lanes.
-  float* weight_;
-  float* code_;  // integers with the zero point taken off
-  float* residual_;
-  float* product_;
-  float* scale_;
-  float* zero_;
-  float* first_scale_;
+  int64_t panels_;
+  int64_t panel_floats_;
+  float* tile_;   // factors of a product
+  float* block_;  // H of a block of columns
+  float* panel_scratch_;
+  BlockChanges changes_[kRoundingPanels];
 };
 
 template <class V>
 void round_adaptively(const RoundingArgs& a) {
-  RoundingPanel<V>(a).run();
+  RoundingRows<V>(a).run();
 }
 
 }  // namespace squint::cpu
