@@ -25,6 +25,7 @@ struct Context {
   Arena& scratch;                      // what a step makes is released as a whole
   LinearObserver* observer = nullptr;  // set only while calibrating
   Trace* trace = nullptr;              // set only while comparing
+  Between between = [] {};             // called before each layer; may throw to stop
 
   void show(std::string_view name, int64_t index, const Tensor& value) const {
     if (trace != nullptr) trace->saw(name, index, value);

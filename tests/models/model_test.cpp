@@ -332,6 +332,25 @@ TEST_F(ReaderModelTest, BatchedPromptsGiveWhatEachGivesAlone) {
   EXPECT_NE(together[0].back(), together[2].back());  // else equality says little
 }
 
+// A long prompt on a slow machine takes minutes: whoever wants it to stop does not wait for its end.
+TEST_F(ReaderModelTest, StopsBetweenLayers) {
+  const ModelInput input = picture_input("rgb.png", "what is it?");
+  Arena scratch(*backend_);
+  Context cx{.backend = *backend_, .scratch = scratch};
+  int calls = 0;
+  cx.between = [&] {
+    if (++calls == 2) throw Error(ErrorCode::interrupted, "interrupted");
+  };
+  error_of(ErrorCode::interrupted, [&] { model_->encode_images(cx, input); });
+  EXPECT_EQ(calls, 2);
+  const std::vector<ImageFeatures> features = model_->encode_images(cx, input);
+  KvCache cache = model_->make_cache(cx, input.tokens());
+  const Prompt prompt{&input, features, &cache};
+  calls = 0;
+  error_of(ErrorCode::interrupted, [&] { model_->prefill(cx, {&prompt, 1}); });
+  EXPECT_EQ(calls, 2);
+}
+
 TEST_F(ReaderModelTest, StepIsOneMoreTokenOfThePrompt) {
   const ModelInput input = picture_input("rgb.png", "what is it?");
   const std::vector<float> stepped = run({&input}).front();

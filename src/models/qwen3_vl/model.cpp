@@ -184,6 +184,7 @@ Tensor Model::prefill(Context& cx, std::span<const Prompt> prompts) const {
   const RotaryTable rotary = device_rotary(cx, positions, config_.text);
   std::vector<KvSlice> slices(prompts.size());
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    cx.between();
     for (size_t i = 0; i < prompts.size(); ++i) {
       slices[i] = {first_rows[i], prompts[i].input->tokens(), &prompts[i].cache->layers[layer]};
     }

@@ -194,6 +194,7 @@ ImageFeatures VisionTower::encode(Context& cx, const Patches& patches) const {
   ImageFeatures features;
   features.deepstack.resize(deepstack_mergers_.size());
   for (size_t i = 0; i < blocks_.size(); ++i) {
+    cx.between();
     run_block(cx, blocks_[i], cosine, sine, x);
     cx.show("vision.block", static_cast<int64_t>(i), x);
     for (size_t j = 0; j < deepstack_mergers_.size(); ++j) {
