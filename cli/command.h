@@ -41,6 +41,9 @@ struct Outcome {
   std::stop_token stop;  // set by Ctrl-C
   // For commands that go on after one: the token of the next. Empty in programs without any.
   std::function<std::stop_token()> renew_stop = {};
+  // For commands that may be cut off at any moment: called with what is then to be said, they end
+  // soon after a Ctrl-C, wherever they are. Empty likewise.
+  std::function<void(const std::string&)> insist_on_stop = {};
   int exit_code = ok;
 };
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 
 #include "command.h"
@@ -25,12 +26,33 @@ InterruptWatch::InterruptWatch() {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   watcher_ = std::thread([this, signals] {
     while (true) {
-      int signal = 0;
-      sigwait(&signals, &signal);
+      const int signal = next_signal(signals);
       if (signal == SIGUSR2) return;
       take(signal);
     }
   });
+}
+
+int InterruptWatch::next_signal(const sigset_t& signals) {
+  std::string last_words;
+  {
+    const std::lock_guard lock(mutex_);
+    if (asked_) last_words = last_words_;
+  }
+  int signal = 0;
+  if (last_words.empty()) {
+    sigwait(&signals, &signal);
+    return signal;
+  }
+  constexpr timespec kPatience{.tv_sec = 0, .tv_nsec = 500'000'000};
+  do signal = sigtimedwait(&signals, nullptr, &kPatience);
+  while (signal < 0 && errno == EINTR);
+  if (signal >= 0) return signal;
+  last_words += '\n';
+  // The process is about to end: nothing can be done about what was not written.
+  [[maybe_unused]] const ssize_t written =
+      write(STDERR_FILENO, last_words.data(), last_words.size());
+  _exit(interrupted);
 }
 
 void InterruptWatch::take(int signal) {
@@ -57,6 +79,11 @@ std::stop_token InterruptWatch::renew() {
     asked_ = false;
   }
   return source_.get_token();
+}
+
+void InterruptWatch::insist(const std::string& last_words) {
+  const std::lock_guard lock(mutex_);
+  last_words_ = last_words;
 }
 
 InterruptWatch::~InterruptWatch() {

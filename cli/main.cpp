@@ -22,7 +22,10 @@ int run(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, kLargestKept);
 #endif
   InterruptWatch interrupt;
-  Outcome outcome{.stop = interrupt.token(), .renew_stop = [&] { return interrupt.renew(); }};
+  Outcome outcome{
+      .stop = interrupt.token(),
+      .renew_stop = [&] { return interrupt.renew(); },
+      .insist_on_stop = [&](const std::string& last_words) { interrupt.insist(last_words); }};
   CLI::App app("squint: quantizes Qwen3-VL to 4 bits, proves that it still reads, and runs it.");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);

@@ -176,7 +176,7 @@ std::string MachineReport::to_json() const {
 std::string MachineReport::to_text() const {
   std::string out;
   const auto fact = [&](std::string_view name, const std::string& value) {
-    out += fmt::format("{:<12}{}\n", name, value);
+    out += fmt::format("{:<14}{}\n", name, value);
   };
   fact("processor", fmt::format("{}, {} threads of {}", processor.empty() ? "unknown" : processor,
                                 threads, processors));

@@ -86,17 +86,18 @@ int64_t vision_bytes(const PlanInputs& in) {
   return weights * 2 + in.size.most_patches * patch * kFloat;
 }
 
-// A layer with its packed form while one matrix of it is rounded and compared with what it was.
+// A layer with its packed form while one matrix of it is rounded and compared with what it was; the
+// packed form of the one before it is being written.
 int64_t block_bytes(const PlanInputs& in, const Sizes& sizes, const Packed& packed) {
   // Codes and what error remains.
   const int64_t matrix = sizes.largest * (1 + kFloat);
-  if (in.size.rows == 0) return matrix + packed.largest_layer;
+  if (in.size.rows == 0) return matrix + 2 * packed.largest_layer;
   // Its error, and a part of that times the second moment; with feedback what is to be rounded,
   // before and after errors were made up for.
   const int64_t products =
       ((has_feedback(in.options) ? 2 : 1) * sizes.largest + kMomentColumns * 2 * sizes.widest) *
       kFloat;
-  return sizes.weights * 2 + matrix + products + chunk_bytes(in, sizes) + packed.largest_layer;
+  return sizes.weights * 2 + matrix + products + chunk_bytes(in, sizes) + 2 * packed.largest_layer;
 }
 
 int64_t statistics_bytes(const PlanInputs& in, const Sizes& sizes) {

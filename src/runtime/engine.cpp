@@ -100,9 +100,8 @@ class Engine::Impl {
   std::vector<Completion> generate(std::span<const Request> requests, const OnText& on_text,
                                    const std::stop_token& stop) {
     for (const Request& request : requests) check(request);
-    Context cx{.backend = backend_,
-               .scratch = scratch_,
-               .between = [&stop] { throw_if_stopped(stop); }};
+    Context cx{
+        .backend = backend_, .scratch = scratch_, .between = [&stop] { throw_if_stopped(stop); }};
     const Arena::Scope scope(scratch_);
     std::vector<Sequence> all;
     all.reserve(requests.size());

@@ -332,7 +332,8 @@ TEST_F(ReaderModelTest, BatchedPromptsGiveWhatEachGivesAlone) {
   EXPECT_NE(together[0].back(), together[2].back());  // else equality says little
 }
 
-// A long prompt on a slow machine takes minutes: whoever wants it to stop does not wait for its end.
+// A long prompt on a slow machine takes minutes: whoever wants it to stop does not wait for its
+// end.
 TEST_F(ReaderModelTest, StopsBetweenLayers) {
   const ModelInput input = picture_input("rgb.png", "what is it?");
   Arena scratch(*backend_);
