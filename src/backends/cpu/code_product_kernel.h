@@ -39,6 +39,16 @@ struct CodeGroup {
   }
 };
 
+// f(0) .. f(kCount - 1), written out before compilers decide what lives in registers: loops are
+// unrolled after that, and then arrays of pairs of registers stay in memory.
+template <int kCount, class F>
+[[gnu::always_inline]] inline void each(const F& f) {
+  if constexpr (kCount > 0) {
+    each<kCount - 1>(f);
+    f(kCount - 1);
+  }
+}
+
 // Adds a block's products to a group's parts. `x` is of the tile's first row.
 template <class D, class Format, bool kZeros, int kPanels, int kTokens>
 inline void add_code_block(const uint8_t* codes, const BytePlane& x, int64_t block, int64_t blocks,
@@ -47,39 +57,57 @@ inline void add_code_block(const uint8_t* codes, const BytePlane& x, int64_t blo
   using V = typename D::Lanes;
   constexpr int64_t kPanelBytes = Format::kPanelBytes;
   typename Format::Sum sums[kTokens][kPanels];
-  for (int i = 0; i < kTokens; ++i) {
-    for (int p = 0; p < kPanels; ++p) {
-      sums[i][p] = Format::start(x.negative_sums[i * blocks + block]);
-    }
-  }
+  each<kTokens>([&](int i) __attribute__((always_inline)) {
+    const auto start = Format::start(x.negative_sums[i * blocks + block]);
+    each<kPanels>([&](int p) __attribute__((always_inline)) { sums[i][p] = start; });
+  });
+  const auto add_four = [&](const int8_t* at, const typename Format::Codes(&four)[kPanels])
+      __attribute__((always_inline)) {
+    each<kTokens>([&](int i) __attribute__((always_inline)) {
+      const auto four_x = D::four(at + i * blocks * kCodeBlock);
+      each<kPanels>([&](int p) __attribute__((always_inline)) {
+        Format::add(sums[i][p], four[p], four_x);
+      });
+    });
+  };
   for (int64_t step = 0; step < kCodeBlock / 8; ++step) {
-    typename Format::Codes even[kPanels];
-    typename Format::Codes odd[kPanels];
-    for (int p = 0; p < kPanels; ++p) {
-      const uint8_t* at = codes + p * kPanelBytes + step * (kPanelBytes / 4);
-      if constexpr (kTokens == 1) D::prefetch(at + kPrefetch);
-      if constexpr (kTokens == 1 && kPanelBytes > 256) D::prefetch(at + kPrefetch + 64);
-      Format::load(at, even[p], odd[p]);
-    }
-    for (int i = 0; i < kTokens; ++i) {
-      const int8_t* at = x.codes + (i * blocks + block) * kCodeBlock + step * 8;
-      const auto first = D::four(at);
-      for (int p = 0; p < kPanels; ++p) Format::add(sums[i][p], even[p], first);
-      const auto second = D::four(at + 4);
-      for (int p = 0; p < kPanels; ++p) Format::add(sums[i][p], odd[p], second);
-    }
+    const uint8_t* at = codes + step * (kPanelBytes / 4);
+    const int8_t* x_at = x.codes + block * kCodeBlock + step * 8;
+    typename Format::Codes four[kPanels];
+    each<kPanels>([&](int p) __attribute__((always_inline)) {
+      if constexpr (kTokens == 1) D::prefetch(at + p * kPanelBytes + kPrefetch);
+      if constexpr (kTokens == 1 && kPanelBytes > 256) {
+        D::prefetch(at + p * kPanelBytes + kPrefetch + 64);
+      }
+      four[p] = Format::even(at + p * kPanelBytes);
+    });
+    add_four(x_at, four);
+    each<kPanels>([&](int p) __attribute__((always_inline)) {
+      four[p] = Format::odd(at + p * kPanelBytes);
+    });
+    add_four(x_at + 4, four);
   }
-  for (int i = 0; i < kTokens; ++i) {
+  each<kTokens>([&](int i) __attribute__((always_inline)) {
     const float scale = x.scales[i * blocks + block];
     const int32_t negative_sum = x.negative_sums[i * blocks + block];
-    for (int p = 0; p < kPanels; ++p) {
+    each<kPanels>([&](int p) __attribute__((always_inline)) {
       part[i][p] = V::fma(Format::finish(sums[i][p], negative_sum), V::set1(scale), part[i][p]);
       if constexpr (kZeros) {
         const V x_sum = V::set1(scale * static_cast<float>(-negative_sum));
         part[i][p] = V::fma(group.shift[p], x_sum, part[i][p]);
       }
-    }
-  }
+    });
+  });
+}
+
+// The same as a function of its own: where registers are few, parts then wait in memory and the
+// sums are in registers, not the other way round.
+template <class D, class Format, bool kZeros, int kPanels, int kTokens>
+[[gnu::noinline]] void add_code_block_apart(
+    const uint8_t* codes, const BytePlane& x, int64_t block, int64_t blocks,
+    const CodeGroup<typename D::Lanes, kZeros, kPanels>& group,
+    typename D::Lanes (&part)[kTokens][kPanels]) {
+  add_code_block<D, Format, kZeros, kPanels, kTokens>(codes, x, block, blocks, group, part);
 }
 
 inline constexpr BytePlane plane_at(const BytePlane& plane, int64_t row, int64_t blocks) {
@@ -108,13 +136,19 @@ inline void multiply_code_tile(const CodeTile& t, float* total) {
       for (int p = 0; p < kPanels; ++p) part[i][p] = V::set1(0);
     }
     for (; block < end; ++block, codes += kStripPanels * Format::kPanelBytes) {
-      add_code_block<D, Format, kZeros, kPanels, kTokens>(codes, first, block, blocks, group, part);
+      const auto add = [&](const BytePlane& x) {
+        if constexpr (D::kFewRegisters) {
+          add_code_block_apart<D, Format, kZeros, kPanels, kTokens>(codes, x, block, blocks, group,
+                                                                    part);
+        } else {
+          add_code_block<D, Format, kZeros, kPanels, kTokens>(codes, x, block, blocks, group, part);
+        }
+      };
+      add(first);
       // Of a row that needs no second plane, it adds zeros.
       uint8_t any = 0;
       for (int i = 0; i < kTokens; ++i) any |= twice[i * blocks + block];
-      if (any == 0) continue;
-      add_code_block<D, Format, kZeros, kPanels, kTokens>(codes, second, block, blocks, group,
-                                                          part);
+      if (any != 0) add(second);
     }
     for (int i = 0; i < kTokens; ++i) {
       for (int p = 0; p < kPanels; ++p) {

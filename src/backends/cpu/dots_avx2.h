@@ -14,6 +14,7 @@ struct Pair {
 template <class Table>
 struct DotsBase {
   using Lanes = LanesOf<Table>;
+  static constexpr bool kFewRegisters = true;
 
   static void prefetch(const uint8_t* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
@@ -26,16 +27,13 @@ struct DotsBase {
   static __m256i load_32(const uint8_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
-  static void load_nibbles(const uint8_t* p, Pair& even, Pair& odd) {
-    const Pair both{load_32(p), load_32(p + 32)};
+  static Pair load_pair(const uint8_t* p) { return {load_32(p), load_32(p + 32)}; }
+  static Pair low_nibbles(const Pair& both) {
     const __m256i mask = _mm256_set1_epi8(15);
-    even = {_mm256_and_si256(both.a, mask), _mm256_and_si256(both.b, mask)};
-    odd = {_mm256_and_si256(_mm256_srli_epi16(both.a, 4), mask),
-           _mm256_and_si256(_mm256_srli_epi16(both.b, 4), mask)};
+    return {_mm256_and_si256(both.a, mask), _mm256_and_si256(both.b, mask)};
   }
-  static void load_bytes(const uint8_t* p, Pair& even, Pair& odd) {
-    even = {load_32(p), load_32(p + 32)};
-    odd = {load_32(p + 64), load_32(p + 96)};
+  static Pair high_nibbles(const Pair& both) {
+    return low_nibbles({_mm256_srli_epi16(both.a, 4), _mm256_srli_epi16(both.b, 4)});
   }
 
   static float largest(const Lanes& x) {
@@ -84,10 +82,13 @@ struct Dots : DotsBase<struct Exact> {
     using Sum = Pair;
     using Codes = Pair;
     static Sum start(int32_t) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-    static void load(const uint8_t* p, Codes& even, Codes& odd) { load_nibbles(p, even, odd); }
+    static Codes even(const uint8_t* p) { return low_nibbles(load_pair(p)); }
+    static Codes odd(const uint8_t* p) { return high_nibbles(load_pair(p)); }
     static void add(Sum& sum, const Codes& codes, __m256i x) {
       sum.a = _mm256_add_epi16(sum.a, _mm256_maddubs_epi16(codes.a, x));
       sum.b = _mm256_add_epi16(sum.b, _mm256_maddubs_epi16(codes.b, x));
+      // GCC would keep a block's products, in memory, and add them at its end.
+      __asm__("" : "+x"(sum.a), "+x"(sum.b));
     }
     static Lanes finish(const Sum& sum, int32_t negative_sum) {
       const __m256i ones = _mm256_set1_epi16(1);
@@ -104,15 +105,15 @@ struct Dots : DotsBase<struct Exact> {
     using Sum = Pair;
     using Codes = Pair;
     static Sum start(int32_t) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-    static void load(const uint8_t* p, Codes& even, Codes& odd) {
-      load_bytes(p, even, odd);
+    static Codes even(const uint8_t* p) {
       const __m256i middle = _mm256_set1_epi8(-128);
-      even = {_mm256_xor_si256(even.a, middle), _mm256_xor_si256(even.b, middle)};
-      odd = {_mm256_xor_si256(odd.a, middle), _mm256_xor_si256(odd.b, middle)};
+      return {_mm256_xor_si256(load_32(p), middle), _mm256_xor_si256(load_32(p + 32), middle)};
     }
+    static Codes odd(const uint8_t* p) { return even(p + 64); }
     static void add(Sum& sum, const Codes& codes, __m256i x) {
       sum.a = _mm256_add_epi32(sum.a, four_products(codes.a, x));
       sum.b = _mm256_add_epi32(sum.b, four_products(codes.b, x));
+      __asm__("" : "+x"(sum.a), "+x"(sum.b));
     }
     static Lanes finish(const Sum& sum, int32_t) {
       return {_mm256_cvtepi32_ps(sum.a), _mm256_cvtepi32_ps(sum.b)};

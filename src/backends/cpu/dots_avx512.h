@@ -11,6 +11,7 @@ struct Dots {
   static constexpr int kPanels = 2;
   static constexpr int kTokens = 6;
   static constexpr int kPanelsOfOne = 4;
+  static constexpr bool kFewRegisters = false;
 
   static void prefetch(const uint8_t* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
@@ -33,20 +34,18 @@ struct Dots {
 
   struct Nibbles : Format<8> {
     static constexpr int64_t kPanelBytes = 256;
-    static void load(const uint8_t* p, Codes& even, Codes& odd) {
-      const __m512i both = _mm512_loadu_si512(p);
-      const __m512i mask = _mm512_set1_epi8(15);
-      even = _mm512_and_si512(both, mask);
-      odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+    static Codes even(const uint8_t* p) {
+      return _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(15));
+    }
+    static Codes odd(const uint8_t* p) {
+      return _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(p), 4), _mm512_set1_epi8(15));
     }
   };
 
   struct Bytes : Format<128> {
     static constexpr int64_t kPanelBytes = 512;
-    static void load(const uint8_t* p, Codes& even, Codes& odd) {
-      even = _mm512_loadu_si512(p);
-      odd = _mm512_loadu_si512(p + 64);
-    }
+    static Codes even(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    static Codes odd(const uint8_t* p) { return _mm512_loadu_si512(p + 64); }
   };
 
   static float largest(const Lanes& x) { return _mm512_reduce_max_ps(x.a); }

@@ -33,11 +33,13 @@ struct Dots : avx2::DotsBase<struct Vnni> {
 
   struct Nibbles : Format<8> {
     static constexpr int64_t kPanelBytes = 256;
-    static void load(const uint8_t* p, Pair& even, Pair& odd) { load_nibbles(p, even, odd); }
+    static Pair even(const uint8_t* p) { return low_nibbles(load_pair(p)); }
+    static Pair odd(const uint8_t* p) { return high_nibbles(load_pair(p)); }
   };
   struct Bytes : Format<128> {
     static constexpr int64_t kPanelBytes = 512;
-    static void load(const uint8_t* p, Pair& even, Pair& odd) { load_bytes(p, even, odd); }
+    static Pair even(const uint8_t* p) { return load_pair(p); }
+    static Pair odd(const uint8_t* p) { return load_pair(p + 64); }
   };
 };
 

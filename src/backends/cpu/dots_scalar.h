@@ -10,6 +10,7 @@ struct Dots {
   static constexpr int kPanels = 1;
   static constexpr int kTokens = 2;
   static constexpr int kPanelsOfOne = 1;
+  static constexpr bool kFewRegisters = false;
 
   static void prefetch(const uint8_t*) {}
   static const int8_t* four(const int8_t* p) { return p; }
@@ -39,21 +40,25 @@ struct Dots {
 
   struct Nibbles : Format<8> {
     static constexpr int64_t kPanelBytes = 256;
-    static void load(const uint8_t* p, Codes& even, Codes& odd) {
-      for (int i = 0; i < 64; ++i) {
-        even.v[i] = p[i] & 15;
-        odd.v[i] = p[i] >> 4;
-      }
+    static Codes even(const uint8_t* p) {
+      Codes codes;
+      for (int i = 0; i < 64; ++i) codes.v[i] = p[i] & 15;
+      return codes;
+    }
+    static Codes odd(const uint8_t* p) {
+      Codes codes;
+      for (int i = 0; i < 64; ++i) codes.v[i] = p[i] >> 4;
+      return codes;
     }
   };
   struct Bytes : Format<128> {
     static constexpr int64_t kPanelBytes = 512;
-    static void load(const uint8_t* p, Codes& even, Codes& odd) {
-      for (int i = 0; i < 64; ++i) {
-        even.v[i] = p[i];
-        odd.v[i] = p[64 + i];
-      }
+    static Codes even(const uint8_t* p) {
+      Codes codes;
+      for (int i = 0; i < 64; ++i) codes.v[i] = p[i];
+      return codes;
     }
+    static Codes odd(const uint8_t* p) { return even(p + 64); }
   };
 
   static float largest(const Lanes& x) {

@@ -67,7 +67,9 @@ int64_t FastBackend::kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity)
 
 int64_t FastBackend::attention_bytes(int64_t head_dim, int64_t length) const {
   const int64_t parts = ceil_div(length, kKeyBlock) * part_floats(kUsualHeads, stride_of(head_dim));
-  return (pool().size() * scratch_floats(head_dim) + parts) * byte_size(DType::f32);
+  // Beside it: rows in bytes, and the rest of a huge page behind the last weight.
+  constexpr int64_t kOthers = 3 * kMostByteRowCodes + (int64_t{1} << 20);
+  return (pool().size() * scratch_floats(head_dim) + parts) * byte_size(DType::f32) + kOthers;
 }
 
 KvLayer FastBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,

@@ -10,8 +10,7 @@
 namespace squint::cpu {
 namespace {
 
-// Rows of activations in bytes, of one pass over a weight: they stay in a core's second cache.
-constexpr int64_t kByteRowsBytes = int64_t{2} << 20;
+// One pass over a weight takes so many: they stay in a core's second cache.
 constexpr int64_t kMostByteRows = 256;
 // Products below are not worth waking a worker for; about five microseconds.
 constexpr int64_t kWorthSharing = 1 << 19;
@@ -140,7 +139,7 @@ ByteRows FastBackend::to_bytes(const Input& input, int64_t first, int64_t rows) 
 void FastBackend::multiply(const Input& input, std::span<const Product> products) {
   const int64_t all = input.x.dim(0);
   const int64_t in = round_up(input.x.dim(1), kCodeBlock);
-  const int64_t step = std::clamp<int64_t>(kByteRowsBytes / in, 1, kMostByteRows);
+  const int64_t step = std::clamp<int64_t>(kMostByteRowCodes / in, 1, kMostByteRows);
   int64_t strips = 0;
   for (const Product& p : products) strips += strips_in(*p.weight);
   for (int64_t first = 0; first < all; first += step) {

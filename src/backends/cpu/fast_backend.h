@@ -12,6 +12,9 @@
 
 namespace squint::cpu {
 
+// Bytes of one plane of rows, at most; a plane has a quarter more in scales, and there are two.
+inline constexpr int64_t kMostByteRowCodes = int64_t{1} << 20;
+
 class FastBackend final : public CpuBackend, public FusedOperators {
  public:
   FastBackend(const FastKernelTable& kernels, int threads);
