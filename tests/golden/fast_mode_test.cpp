@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "backends/cuda/open_cuda.h"
 #include "eval/ocrbench.h"
 #include "models/qwen3_vl/chat_template.h"
