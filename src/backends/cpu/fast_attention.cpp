@@ -162,24 +162,35 @@ int64_t row_at(int64_t heads, int64_t group, int64_t kv_head, int64_t begin, int
 
 }  // namespace
 
+void FastBackend::store_rows(const Attending& a, const KeyBlock& b, const AttentionPart& total,
+                             int64_t rows) {
+  const int64_t stride = stride_of(a.head_dim);
+  const int64_t group = a.heads / b.kv->heads;
+  for (int64_t r = 0; r < rows; ++r) {
+    float* out = a.out + row_at(a.heads, group, b.kv_head, b.begin, r) * a.head_dim;
+    const float inverse = 1.0f / total.sums[r];
+    for (int64_t i = 0; i < a.head_dim; ++i) out[i] = total.mixed[r * stride + i] * inverse;
+  }
+}
+
 // Few queries: blocks of keys are shared among workers.
 void FastBackend::attend_few(const Attending& a, std::span<const KvSlice> slices,
                              std::span<const int64_t> positions) {
   const int64_t d = a.head_dim;
   const int64_t stride = stride_of(d);
   std::vector<KeyBlock> blocks;
-  std::vector<size_t> firsts;  // a slice's head's first block
+  std::vector<int64_t> firsts;  // a slice's head's first block
   for (size_t i = 0; i < slices.size(); ++i) {
     const KvLayer& kv = *slices[i].kv;
     const int64_t known = a.causal ? positions[i] + slices[i].count : kv.length;
     for (int64_t head = 0; head < kv.heads; ++head) {
-      firsts.push_back(blocks.size());
+      firsts.push_back(std::ssize(blocks));
       for (int64_t block = 0; block < ceil_div(known, kKeyBlock); ++block) {
         blocks.push_back({&kv, head, slices[i].begin, slices[i].count, positions[i], block});
       }
     }
   }
-  firsts.push_back(blocks.size());
+  firsts.push_back(std::ssize(blocks));
   const int64_t size = part_floats(kFastAttentionRows, stride);
   const auto rows_of = [&](const KeyBlock& b) { return b.tokens * (a.heads / b.kv->heads); };
   int64_t most_rows = 0;
@@ -202,36 +213,41 @@ void FastBackend::attend_few(const Attending& a, std::span<const KvSlice> slices
       attend_block(a, b, s, part_of(at));
     }
   });
-  constexpr int64_t kWorthSharing = 32;  // blocks' parts
-  pool().parallel_for(
-      std::ssize(firsts) - 1,
-      std::max<int64_t>(1, kWorthSharing * (std::ssize(firsts) - 1) / std::ssize(blocks)),
-      [&](int64_t begin, int64_t end, int worker) {
-        Scratch s = scratch(worker, d, stride);
-        for (int64_t head = begin; head < end; ++head) {
-          const auto first = static_cast<int64_t>(firsts[static_cast<size_t>(head)]);
-          const auto last = static_cast<int64_t>(firsts[static_cast<size_t>(head + 1)]);
-          const KeyBlock& b = blocks[static_cast<size_t>(first)];
-          const int64_t group = a.heads / b.kv->heads;
-          const AttentionPart total = part_of(first);
-          for (int64_t at = first + 1; at < last; ++at) {
-            for (int64_t r = 0; r < rows_of(b); ++r) {
-              s.visible[static_cast<size_t>(r)] =
-                  a.causal ? b.position + r / group + 1 - (at - first) * kKeyBlock : 1;
-            }
-            fast_.merge({.rows = rows_of(b),
-                         .value_stride = stride,
-                         .visible = s.visible.data(),
-                         .total = total,
-                         .part = part_of(at)});
-          }
-          for (int64_t r = 0; r < rows_of(b); ++r) {
-            float* out = a.out + row_at(a.heads, group, b.kv_head, b.begin, r) * d;
-            const float inverse = 1.0f / total.sums[r];
-            for (int64_t i = 0; i < d; ++i) out[i] = total.mixed[r * stride + i] * inverse;
-          }
+  merge_blocks(a, blocks, firsts, part_of);
+}
+
+// Puts together the parts of each slice's head, in order, and stores what comes out.
+void FastBackend::merge_blocks(const Attending& a, std::span<const KeyBlock> blocks,
+                               std::span<const int64_t> firsts,
+                               const std::function<AttentionPart(int64_t)>& part_of) {
+  constexpr int64_t kWorthSharing = 32;  // blocks
+  const int64_t d = a.head_dim;
+  const int64_t stride = stride_of(d);
+  const int64_t heads = std::ssize(firsts) - 1;
+  const int64_t grain = std::max<int64_t>(1, kWorthSharing * heads / std::ssize(blocks));
+  pool().parallel_for(heads, grain, [&](int64_t begin, int64_t end, int worker) {
+    const Scratch s = scratch(worker, d, stride);
+    for (int64_t head = begin; head < end; ++head) {
+      const int64_t first = firsts[static_cast<size_t>(head)];
+      const int64_t last = firsts[static_cast<size_t>(head + 1)];
+      const KeyBlock& b = blocks[static_cast<size_t>(first)];
+      const int64_t group = a.heads / b.kv->heads;
+      const int64_t rows = b.tokens * group;
+      const AttentionPart total = part_of(first);
+      for (int64_t at = first + 1; at < last; ++at) {
+        for (int64_t r = 0; r < rows; ++r) {
+          s.visible[static_cast<size_t>(r)] =
+              a.causal ? b.position + r / group + 1 - (at - first) * kKeyBlock : 1;
         }
-      });
+        fast_.merge({.rows = rows,
+                     .value_stride = stride,
+                     .visible = s.visible.data(),
+                     .total = total,
+                     .part = part_of(at)});
+      }
+      store_rows(a, b, total, rows);
+    }
+  });
 }
 
 // Many queries: some tokens of a key/value head are a worker's, over all of their keys.
@@ -264,11 +280,7 @@ void FastBackend::attend_many(const Attending& a, const KvSlice& slice, int64_t 
                    .total = s.total,
                    .part = s.part});
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      float* out = a.out + row_at(a.heads, group, kv_head, b.begin, r) * d;
-      const float inverse = 1.0f / s.total.sums[r];
-      for (int64_t i = 0; i < d; ++i) out[i] = s.total.mixed[r * stride + i] * inverse;
-    }
+    store_rows(a, b, s.total, rows);
   };
   // The later a token, the more keys it sees: each index takes some from either end.
   const int64_t pairs = ceil_div(token_blocks, 2);

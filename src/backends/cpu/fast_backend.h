@@ -2,6 +2,7 @@
 // in bf16; what flows between layers stays float32. docs/cpu.md says how and why.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -83,6 +84,11 @@ class FastBackend final : public CpuBackend, public FusedOperators {
                     const AttentionPart& out);
   void attend_few(const Attending& a, std::span<const KvSlice> slices,
                   std::span<const int64_t> positions);
+  void merge_blocks(const Attending& a, std::span<const KeyBlock> blocks,
+                    std::span<const int64_t> firsts,
+                    const std::function<AttentionPart(int64_t)>& part_of);
+  static void store_rows(const Attending& a, const KeyBlock& b, const AttentionPart& total,
+                         int64_t rows);
   void attend_many(const Attending& a, const KvSlice& slice, int64_t position);
   void attend_slices(const Attending& a, std::span<const KvSlice> slices,
                      std::span<const int64_t> positions);
