@@ -27,9 +27,12 @@ enum ExitCode : int {
 // Options that all commands which compute share.
 struct DeviceOptions {
   BackendOptions backend;
+  // Of commands whose results are answers: fast where nothing else is asked for. On the cpu others
+  // are exact then.
+  bool fast_answers = false;
 
   void add_to(CLI::App& app);
-  BackendPtr open() const { return open_backend(backend); }
+  BackendPtr open() const;
 };
 
 // For CLI::Option::check, of names of files and folders: what is wrong with the value, or nothing.

@@ -44,7 +44,7 @@ LinearWeight make_weight(Context& cx, int64_t out, int64_t in, Format format) {
 }
 
 // The first row: the reference backend is slow by design.
-bool agrees(const LinearWeight& stored, const Tensor& x, const Tensor& y) {
+bool agrees(const LinearWeight& stored, const Tensor& x, const Tensor& y, double most) {
   const BackendPtr reference = open_backend({.name = "reference", .threads = 1});
   Arena scratch(*reference);
   Context reference_cx{.backend = *reference, .scratch = scratch};
@@ -56,36 +56,50 @@ bool agrees(const LinearWeight& stored, const Tensor& x, const Tensor& y) {
     error += std::pow(y.span<float>()[i] - expected.span<float>()[i], 2);
     norm += std::pow(expected.span<float>()[i], 2);
   }
-  return std::sqrt(error / norm) < 1e-5;
+  return std::sqrt(error / norm) < most;
 }
 
 struct Machine {
-  BackendPtr backend = open_backend();
+  explicit Machine(Arithmetic arithmetic)
+      : backend(open_backend(
+            {.name = "cpu", .kernels = forced(arithmetic), .arithmetic = arithmetic})) {}
+
+  // SQUINT_KERNELS=avx2 in the environment measures a lesser table of fast mode.
+  static std::string forced(Arithmetic arithmetic) {
+    const char* name = std::getenv("SQUINT_KERNELS");
+    return name == nullptr || arithmetic == Arithmetic::exact ? "" : name;
+  }
+
+  BackendPtr backend;
   Arena scratch{*backend};
   Context cx{.backend = *backend, .scratch = scratch};
 };
 
-Machine& machine() {
-  static Machine one;
-  return one;
+Machine& machine(Arithmetic arithmetic) {
+  static Machine exact(Arithmetic::exact);
+  static Machine fast(Arithmetic::fast);
+  return arithmetic == Arithmetic::exact ? exact : fast;
 }
 
-void linear(benchmark::State& state, Format format) {
+void linear(benchmark::State& state, Format format, Arithmetic arithmetic) {
   const int64_t rows = state.range(0);
   const int64_t out = state.range(1);
   const int64_t in = state.range(2);
-  Context& cx = machine().cx;
-  const LinearWeight stored = make_weight(cx, out, in, format);
+  const bool exact = arithmetic == Arithmetic::exact;
+  Context& cx = machine(arithmetic).cx;
+  LinearWeight stored = make_weight(cx, out, in, format);
+  stored.eight_bits_do = true;
   const LinearWeight weight = cx.backend.prepare(stored);
   const Tensor x = random_floats({rows, in}, 2);
   const Tensor y = Tensor::on_host(DType::f32, {rows, out});
   ops::linear(cx, x, weight, y);
-  if (!agrees(stored, x, y)) {
+  if (!agrees(stored, x, y, exact ? 1e-5 : 1e-2)) {
     state.SkipWithError("the result differs from the reference backend's");
     return;
   }
   for (auto _ : state) ops::linear(cx, x, weight, y);
-  const double bits = format == Format::bf16 ? 16 : 4 + 64.0 / 128;
+  const double bits =
+      format == Format::bf16 ? (exact ? 16 : 8 + 16.0 / 64) : 4 + (exact ? 64.0 : 16.0) / 128;
   const auto operations = static_cast<double>(2 * rows * out * in);
   const auto bytes = static_cast<double>(out * in) * bits / 8;
   using benchmark::Counter;
@@ -96,7 +110,7 @@ void linear(benchmark::State& state, Format format) {
 void read_memory(benchmark::State& state) {
   // One pass over 256 MiB with all workers: what a decode step cannot beat.
   const Tensor memory = random_floats({int64_t{1} << 26}, 3);
-  Context& cx = machine().cx;
+  Context& cx = machine(Arithmetic::exact).cx;
   for (auto _ : state) {
     benchmark::DoNotOptimize(
         ops::dot(cx, memory.reshaped({1 << 10, 1 << 16}), memory.reshaped({1 << 10, 1 << 16})));
@@ -108,24 +122,20 @@ void read_memory(benchmark::State& state) {
 
 BENCHMARK(read_memory)->Unit(benchmark::kMillisecond)->UseRealTime();
 // The reader's layers at a prompt's length, the 2B's and 8B's at one row, a prompt and a long one.
-BENCHMARK_CAPTURE(linear, bf16, Format::bf16)
-    ->Args({33, 1152, 384})
-    ->Args({1, 1152, 384})
-    ->Args({1, 6144, 2048})
-    ->Args({512, 6144, 2048})
-    ->Args({1, 12288, 4096})
-    ->Args({128, 12288, 4096})
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime();
-BENCHMARK_CAPTURE(linear, int4, Format::int4)
-    ->Args({33, 1152, 384})
-    ->Args({1, 1152, 384})
-    ->Args({1, 6144, 2048})
-    ->Args({512, 6144, 2048})
-    ->Args({1, 12288, 4096})
-    ->Args({128, 12288, 4096})
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime();
+void shapes(benchmark::internal::Benchmark* b) {
+  b->Args({33, 1152, 384})
+      ->Args({1, 1152, 384})
+      ->Args({1, 6144, 2048})
+      ->Args({512, 6144, 2048})
+      ->Args({1, 12288, 4096})
+      ->Args({128, 12288, 4096})
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime();
+}
+BENCHMARK_CAPTURE(linear, bf16, Format::bf16, Arithmetic::exact)->Apply(shapes);
+BENCHMARK_CAPTURE(linear, int4, Format::int4, Arithmetic::exact)->Apply(shapes);
+BENCHMARK_CAPTURE(linear, fast_bf16, Format::bf16, Arithmetic::fast)->Apply(shapes);
+BENCHMARK_CAPTURE(linear, fast_int4, Format::int4, Arithmetic::fast)->Apply(shapes);
 
 }  // namespace
 }  // namespace squint

@@ -19,7 +19,7 @@ struct Options {
   bool quick = false;
   bool json = false;
   bool markdown = false;
-  DeviceOptions device;
+  DeviceOptions device{.backend = {}, .fast_answers = true};
 };
 
 // What --quick says, unless a flag says otherwise.

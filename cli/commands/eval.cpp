@@ -19,7 +19,7 @@ struct Options {
   std::optional<int64_t> max_pixels;
   std::optional<int64_t> max_tokens;
   std::optional<std::string> precision;
-  DeviceOptions device;
+  DeviceOptions device{.backend = {}, .fast_answers = true};
 };
 
 void run(Options& options, Outcome& outcome) {

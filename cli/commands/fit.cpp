@@ -20,7 +20,7 @@ struct Options {
   std::optional<int64_t> answer;
   bool quantized = false;
   bool json = false;
-  DeviceOptions device;
+  DeviceOptions device{.backend = {}, .fast_answers = true};
 };
 
 void run(Options& options, Outcome& outcome) {

@@ -35,7 +35,7 @@ struct Options {
   std::optional<int64_t> max_pixels;
   bool stats = false;
   bool json = false;
-  DeviceOptions device;
+  DeviceOptions device{.backend = {}, .fast_answers = true};
 };
 
 bool asks_by_pipe(const std::string& image) { return image == "-"; }

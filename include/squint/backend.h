@@ -11,8 +11,9 @@ namespace squint {
 
 class Backend;  // opaque here; hand it on by reference, and keep it alive longer than its users
 
-// exact: float32 throughout, comparable number by number with the other backends. fast: what a
-// card does well, products of values rounded to bf16, summed in float32.
+// exact: float32 throughout, comparable number by number with the other backends. fast: what the
+// device does well, products of rounded values with sums in float32: of bf16 on a card, of blocks
+// of 8-bit integers on the cpu.
 enum class Arithmetic : uint8_t { exact, fast };
 
 struct BackendOptions {
@@ -34,8 +35,8 @@ using BackendPtr = std::unique_ptr<Backend, BackendDeleter>;
 // Error(unsupported) where this program or this machine has no CUDA.
 BackendPtr open_backend(const BackendOptions& options = {});
 
-// Kernel tables of the cpu backend that this machine can run, best first.
-std::vector<std::string> runnable_kernels();
+// Kernel tables of the cpu backend that this machine can run in that arithmetic, best first.
+std::vector<std::string> runnable_kernels(Arithmetic arithmetic = Arithmetic::exact);
 std::string kernels_of(const Backend& backend);
 Arithmetic arithmetic_of(const Backend& backend);
 int threads_of(Backend& backend);

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/fast_backend.h"
 #include "backends/cuda/open_cuda.h"
 #include "backends/reference/reference_backend.h"
 #include "squint/backend.h"
@@ -25,6 +26,34 @@ std::optional<int> card_of(std::string_view name) {
   return card;
 }
 
+template <class Table>
+const Table& runnable(const Table* table, const BackendOptions& options, Arithmetic arithmetic) {
+  if (table != nullptr) return *table;
+  throw Error(ErrorCode::usage,
+              fmt::format("cpu kernels: \"{}\" is not among those that this machine can run: {}",
+                          options.kernels, fmt::join(runnable_kernels(arithmetic), ", ")));
+}
+
+BackendPtr open_cpu(const BackendOptions& options, int threads, Arithmetic arithmetic) {
+  const CpuFeatures have = detect_cpu_features();
+  if (arithmetic == Arithmetic::fast) {
+    return BackendPtr(new cpu::FastBackend(
+        runnable(cpu::select_fast_kernels(have, options.kernels), options, arithmetic), threads));
+  }
+  return BackendPtr(new cpu::CpuBackend(
+      runnable(cpu::select_kernels(have, options.kernels), options, arithmetic), threads));
+}
+
+template <class Tables>
+std::vector<std::string> names_of(const Tables& tables) {
+  const CpuFeatures have = detect_cpu_features();
+  std::vector<std::string> names;
+  for (const auto* table : tables) {
+    if (have.include(table->required)) names.emplace_back(table->name);
+  }
+  return names;
+}
+
 }  // namespace
 
 void BackendDeleter::operator()(Backend* backend) const { delete backend; }
@@ -41,13 +70,12 @@ BackendPtr open_backend(const BackendOptions& asked) {
   }
   const int threads = options.threads == 0 ? available_cores() : options.threads;
   const std::optional<int> card = card_of(options.name);
-  if (options.arithmetic == Arithmetic::fast && !card) {
-    throw Error(ErrorCode::usage,
-                fmt::format("arithmetic: \"fast\" is for cards, and the device is \"{}\"; use "
-                            "--device cuda, or --arithmetic exact",
-                            options.name));
-  }
   if (options.name == "reference") {
+    if (options.arithmetic == Arithmetic::fast) {
+      throw Error(ErrorCode::usage,
+                  "arithmetic: \"fast\" is for cards and the cpu, and the device is \"reference\"; "
+                  "use --arithmetic exact");
+    }
     return BackendPtr(new reference::ReferenceBackend(threads));
   }
   if (options.name != "cpu" && !card) {
@@ -55,24 +83,14 @@ BackendPtr open_backend(const BackendOptions& asked) {
                                               "\"cuda:N\" or \"reference\", found \"{}\"",
                                               options.name));
   }
-  const cpu::KernelTable* table = cpu::select_kernels(detect_cpu_features(), options.kernels);
-  if (table == nullptr) {
-    throw Error(ErrorCode::usage,
-                fmt::format("cpu kernels: \"{}\" is not among those that this machine can run: {}",
-                            options.kernels, fmt::join(runnable_kernels(), ", ")));
-  }
-  BackendPtr host(new cpu::CpuBackend(*table, threads));
-  return card ? cuda::open(*card, std::move(host), options.arithmetic.value_or(Arithmetic::fast))
-              : std::move(host);
+  if (!card) return open_cpu(options, threads, options.arithmetic.value_or(Arithmetic::exact));
+  return cuda::open(*card, open_cpu(options, threads, Arithmetic::exact),
+                    options.arithmetic.value_or(Arithmetic::fast));
 }
 
-std::vector<std::string> runnable_kernels() {
-  const CpuFeatures have = detect_cpu_features();
-  std::vector<std::string> names;
-  for (const cpu::KernelTable* table : cpu::kernel_tables()) {
-    if (have.include(table->required)) names.emplace_back(table->name);
-  }
-  return names;
+std::vector<std::string> runnable_kernels(Arithmetic arithmetic) {
+  return arithmetic == Arithmetic::fast ? names_of(cpu::fast_kernel_tables())
+                                        : names_of(cpu::kernel_tables());
 }
 
 std::string kernels_of(const Backend& backend) { return std::string(backend.kernels()); }

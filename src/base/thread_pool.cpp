@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <exception>
@@ -22,14 +23,29 @@
 namespace squint {
 namespace {
 
-// A worker looks for the next loop this many times before it sleeps: about 20 microseconds, the gap
-// between two operators of a forward pass. Longer would burn a core that somebody else could use.
-constexpr int kSpins = 2000;
+// A worker looks for the next loop for so long before it sleeps: the gap between two operators of a
+// forward pass, and less than the two ways through the scheduler that sleep would cost. Longer
+// would burn a core that somebody else could use. By the clock: a pause takes 10 cycles on some
+// processors, 140 on others.
+constexpr std::chrono::microseconds kSpinTime{50};
 
 void pause_briefly() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
+}
+
+// Until done() or for kSpinTime.
+template <class Done>
+void spin_until(const Done& done) {
+  constexpr int kLooksBetweenClocks = 16;
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int look = 0; look < kLooksBetweenClocks; ++look) {
+      if (done()) return;
+      pause_briefly();
+    }
+  } while (std::chrono::steady_clock::now() - start < kSpinTime);
 }
 
 }  // namespace
@@ -72,9 +88,7 @@ struct ThreadPool::State {
   void work(int worker) {
     uint64_t seen = 0;
     while (true) {
-      for (int spin = 0; spin < kSpins && generation.load() == seen && !stopping.load(); ++spin) {
-        pause_briefly();
-      }
+      spin_until([&] { return generation.load() != seen || stopping.load(); });
       if (generation.load() == seen) {
         std::unique_lock lock(mutex);
         wake.wait(lock, [&] { return generation.load() != seen || stopping.load(); });
@@ -123,7 +137,7 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain, const Body& body) {
   }
   s.wake.notify_all();
   s.run_part(0);
-  for (int spin = 0; spin < kSpins && s.running.load() != 0; ++spin) pause_briefly();
+  spin_until([&] { return s.running.load() == 0; });
   if (s.running.load() != 0) {
     std::unique_lock lock(s.mutex);
     s.finished.wait(lock, [&] { return s.running.load() == 0; });

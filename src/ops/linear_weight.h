@@ -23,6 +23,7 @@ struct WeightForm {
   int64_t in_features = 0;
   DType dtype = DType::bf16;                 // of a dense one: bf16, f16 or f32
   std::optional<QuantizationScheme> scheme;  // of a packed one
+  bool eight_bits_do = false;
 };
 
 struct LinearWeight {
@@ -32,6 +33,8 @@ struct LinearWeight {
   // opaque.
   std::variant<Tensor, PackedLinear, std::shared_ptr<const PreparedWeight>> weight;
   Tensor bias;  // f32 [out], or empty
+  // Fast mode may keep a 16-bit weight in eight bits: measured for a model's role, not its values.
+  bool eight_bits_do = false;
 };
 
 }  // namespace squint

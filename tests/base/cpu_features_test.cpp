@@ -16,6 +16,8 @@ TEST(CpuFeatures, IncludeMeansEveryNeededOne) {
   EXPECT_TRUE(avx2.include(avx2));
   EXPECT_FALSE(avx2.include(both));
   EXPECT_TRUE(both.include(avx2));
+  EXPECT_FALSE(both.include({.avx2 = true, .avx_vnni = true}));
+  EXPECT_FALSE(both.include({.avx2 = true, .avx512 = true, .avx512_vnni = true}));
   EXPECT_TRUE(both.include(both));
 }
 

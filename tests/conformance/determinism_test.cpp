@@ -28,7 +28,10 @@ Tensor random_tensor(const Shape& shape, uint64_t seed) {
 }
 
 std::map<std::string, LinearWeight> weights() {
-  return {{"f32", dense_f32({.in = 520, .out = 200, .bias = true, .seed = 90})},
+  LinearWeight rounded = dense_bf16({.in = 200, .out = 97, .seed = 89});
+  rounded.eight_bits_do = true;
+  return {{"eight bits", rounded},
+          {"f32", dense_f32({.in = 520, .out = 200, .bias = true, .seed = 90})},
           {"bf16", dense_bf16({.in = 257, .out = 97, .seed = 91})},
           {"int4", packed({.in = 288, .out = 129, .bias = true, .seed = 92}, kInt4)},
           {"int8", packed({.in = 300, .out = 80, .seed = 93}, kInt8)}};
@@ -140,13 +143,22 @@ void expect_same(const Results& found, const Results& expected) {
 }
 
 bool runnable(const std::string& kernels) {
-  const std::vector<std::string> all = runnable_kernels();
+  const std::vector<std::string> all = backends_here();
   return std::ranges::find(all, kernels) != all.end();
 }
 
 TEST(Determinism, Avx2AndAvx512AgreeBitForBit) {
   if (!runnable("avx2") || !runnable("avx512")) GTEST_SKIP() << "skipped: needs AVX-512";
   expect_same(run_everything("avx512", 2), run_everything("avx2", 2));
+}
+
+TEST(Determinism, FastTablesAgreeBitForBit) {
+  if (!runnable("fast-avx2")) GTEST_SKIP() << "skipped: needs AVX2";
+  const Results expected = run_everything("fast-avx2", 2);
+  for (const char* other : {"fast-avxvnni", "fast-avx512"}) {
+    SCOPED_TRACE(other);
+    if (runnable(other)) expect_same(run_everything(other, 2), expected);
+  }
 }
 
 class Determinism : public OnEveryBackend {};

@@ -98,7 +98,7 @@ TEST_P(Fused, NormGated) {
       const Tensor expected = Tensor::on_host(DType::f32, {tokens, kOut});
       fused().norm_gated(*x, *norm, kEps, gate, up, *out);
       plain().norm_gated(*x, *norm, kEps, gates[form], ups[form], expected);
-      ASSERT_TRUE(near(*out, expected, kFastGatedTolerance))
+      ASSERT_TRUE(near(*out, expected, gated_tolerance()))
           << "form " << form << " tokens " << tokens;
       ASSERT_TRUE(out.guards_hold());
     }

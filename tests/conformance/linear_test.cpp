@@ -59,6 +59,17 @@ TEST_P(Linear, DenseBfloat16) {
   }
 }
 
+// Where a backend may take eight bits instead.
+TEST_P(Linear, DenseBfloat16OfWhichEightBitsDo) {
+  for (const int64_t in : kIns) {
+    for (const int64_t out : kOuts) {
+      LinearWeight weight = dense_bf16({.in = in, .out = out, .bias = out % 2 == 0, .seed = 3});
+      weight.eight_bits_do = true;
+      check(weight, kRows, 4);
+    }
+  }
+}
+
 // f16 checkpoints are widened at load.
 TEST_P(Linear, DenseFloat16) {
   const int64_t in = 17;

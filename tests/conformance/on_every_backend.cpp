@@ -6,10 +6,18 @@
 #include "conformance/host_side.h"
 
 namespace squint::test {
+namespace {
+
+const std::string kCpuFast = "fast-";
+
+}  // namespace
 
 std::vector<std::string> backends_here() {
   std::vector<std::string> names = runnable_kernels();
   names.insert(names.begin(), "reference");
+  for (const std::string& kernels : runnable_kernels(Arithmetic::fast)) {
+    names.push_back(kCpuFast + kernels);
+  }
   if (cuda::cards() > 0) names.insert(names.end(), {"cuda", "cuda-fast"});
   return names;
 }
@@ -32,8 +40,14 @@ BackendPtr open_named(const std::string& name, int threads) {
     EXPECT_NE(backend->fused(), nullptr);
     return BackendPtr(new HostSide(std::move(backend)));
   }
-  BackendPtr backend = open_backend({.name = "cpu", .threads = threads, .kernels = name});
-  EXPECT_EQ(kernels_of(*backend), name);
+  const bool fast = name.starts_with(kCpuFast);
+  const std::string kernels = fast ? name.substr(kCpuFast.size()) : name;
+  BackendPtr backend = open_backend({.name = "cpu",
+                                     .threads = threads,
+                                     .kernels = kernels,
+                                     .arithmetic = fast ? Arithmetic::fast : Arithmetic::exact});
+  EXPECT_EQ(kernels_of(*backend), kernels);
+  EXPECT_EQ(arithmetic_of(*backend), fast ? Arithmetic::fast : Arithmetic::exact);
   EXPECT_EQ(threads_of(*backend), threads);
   return backend;
 }

@@ -1,5 +1,5 @@
-// on_every_backend.h: a fixture that runs once per kernel table of this machine, once on its NVIDIA
-// card if there is one, and once on the reference backend itself.
+// on_every_backend.h: a fixture that runs once per kernel table of this machine, exact and fast,
+// once on its NVIDIA card if there is one, and once on the reference backend itself.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,8 +14,8 @@
 
 namespace squint::test {
 
-// "reference", then the kernel tables of the cpu backend, best first, then "cuda" and, the card in
-// fast mode, "cuda-fast".
+// "reference", then the kernel tables of the cpu backend, best first, in fast mode as "fast-avx2",
+// then "cuda" and, the card in fast mode, "cuda-fast".
 std::vector<std::string> backends_here();
 // The backend of that name. Fails the test when other kernels would run than those asked for.
 BackendPtr open_named(const std::string& name, int threads);
@@ -25,9 +25,14 @@ class OnEveryBackend : public ::testing::TestWithParam<std::string> {
   Backend& backend() { return *backend_; }
   Backend& reference() { return *reference_; }
   static bool on_a_card() { return GetParam().starts_with("cuda"); }
-  static bool is_fast() { return GetParam() == "cuda-fast"; }
+  // Whose products are of bytes.
+  static bool in_bytes() { return GetParam().starts_with("fast-"); }
+  static bool is_fast() { return GetParam() == "cuda-fast" || in_bytes(); }
   static Tolerance linear_tolerance() {
-    return is_fast() ? kFastLinearTolerance : kLinearTolerance;
+    return in_bytes() ? kByteLinearTolerance : is_fast() ? kFastLinearTolerance : kLinearTolerance;
+  }
+  static Tolerance gated_tolerance() {
+    return in_bytes() ? kByteGatedTolerance : kFastGatedTolerance;
   }
   static Tolerance attention_tolerance() {
     return is_fast() ? kFastAttentionTolerance : kAttentionTolerance;

@@ -21,6 +21,12 @@ inline constexpr Tolerance kLinearTolerance{.abs = 4e-6f, .rel = 1e-6f};
 // sum's root mean square, of which five times may be met. A single product may be off by 2^-8.
 inline constexpr Tolerance kFastLinearTolerance{.abs = 6e-3f, .largest = 6e-3f};
 
+// Activations are rounded to bytes, a block's largest value, mostly 2 to 3 times its root mean
+// square and at most 4, to 127: by 0.5 to 0.9 % of that in the mean; weights of eight bits by half
+// as much. Of a sum's root mean square, which is up to half of its largest value, five times may be
+// met.
+inline constexpr Tolerance kByteLinearTolerance{.abs = 1e-2f, .largest = 1.5e-2f};
+
 // The sum of squares runs in sixteen lanes there, in one here: a relative 1e-7 per addition, halved
 // by the root, for rows of at most 1000 values.
 inline constexpr Tolerance kRmsNormTolerance{.abs = 1e-7f, .rel = 2e-6f};
@@ -47,6 +53,9 @@ inline constexpr Tolerance kFastAttentionTolerance{.abs = 6e-3f, .largest = 6e-3
 
 // A product of two such sums, one of them through a function that at most grows 1.1 times.
 inline constexpr Tolerance kFastGatedTolerance{.abs = 1.2e-2f, .largest = 1.2e-2f};
+
+// The same of bytes.
+inline constexpr Tolerance kByteGatedTolerance{.abs = 2e-2f, .largest = 3e-2f};
 
 // A polynomial exponential, good to 2e-7 relative, against the C library's.
 inline constexpr Tolerance kSwigluTolerance{.abs = 1e-6f, .rel = 1e-6f};

@@ -8,7 +8,7 @@
 
 namespace squint::cpu {
 
-class CpuBackend final : public Backend {
+class CpuBackend : public Backend {
  public:
   CpuBackend(const KernelTable& kernels, int threads);
 
@@ -67,6 +67,11 @@ class CpuBackend final : public Backend {
                       const Tensor& weight, const Tensor& out) override;
   void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                         const QuantizationScheme& scheme, const QuantizedWeight& out) override;
+
+ protected:
+  const KernelTable& table() const { return kernels_; }
+  ThreadPool& pool() { return pool_; }
+  const ThreadPool& pool() const { return pool_; }
 
  private:
   void pointwise(Pointwise op, const Tensor& a, const Tensor& b, const Tensor& out);

@@ -7,7 +7,11 @@
 
 namespace squint::cpu::avx2 {
 
-struct Lanes {
+// `Table` is whose kernels these are: files with other flags than the exact table's get types, and
+// so functions, of their own.
+template <class Table>
+struct LanesOf {
+  using Lanes = LanesOf;
   // Six rows by one panel: 12 accumulators, 2 weights, 1 broadcast of the 16 registers.
   static constexpr int kRows = 6;
 
@@ -90,5 +94,7 @@ struct Lanes {
     return _mm256_i32gather_ps(table, _mm256_srli_epi32(_mm256_castps_si256(x), 16), 4);
   }
 };
+
+using Lanes = LanesOf<struct Exact>;
 
 }  // namespace squint::cpu::avx2

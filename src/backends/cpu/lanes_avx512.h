@@ -7,7 +7,11 @@
 
 namespace squint::cpu::avx512 {
 
-struct Lanes {
+// `Table` is whose kernels these are: files with other flags than the exact table's get types, and
+// so functions, of their own.
+template <class Table>
+struct LanesOf {
+  using Lanes = LanesOf;
   // Fourteen rows by one panel: enough independent chains to cover the latency of an FMA.
   static constexpr int kRows = 14;
 
@@ -59,5 +63,7 @@ struct Lanes {
  private:
   static __m512 widen_u8(__m128i x) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x)); }
 };
+
+using Lanes = LanesOf<struct Exact>;
 
 }  // namespace squint::cpu::avx512

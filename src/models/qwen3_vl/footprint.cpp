@@ -38,6 +38,7 @@ class Step {
                   int64_t parts = 1) {
     const WeightForm whole = form_of_(module, out, in);
     WeightForm part = whole;
+    part.eight_bits_do = step_.component == Component::vision || step_.component == Component::head;
     part.out_features = out / parts;
     const PreparedSize size = backend_.prepared_size(part);
     step_.parameters += out * in;

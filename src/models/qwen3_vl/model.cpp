@@ -82,8 +82,10 @@ void Embedding::give_back() const {
 LinearWeight head_weight(const Weights& weights, const Config& config) {
   const bool stored = weights.checkpoint().find(std::string(kHead) + ".weight") != nullptr ||
                       weights.checkpoint().find(std::string(kHead) + ".weight_packed") != nullptr;
-  return weights.linear(stored || !config.tied_head ? kHead : kEmbedding, config.text.vocab,
-                        config.text.hidden);
+  LinearWeight head = weights.linear(stored || !config.tied_head ? kHead : kEmbedding,
+                                     config.text.vocab, config.text.hidden);
+  head.eight_bits_do = true;
+  return head;
 }
 
 OutputHead::OutputHead(const Weights& weights, const Config& config, Backend& backend)

@@ -23,6 +23,13 @@ Tensor kept(Context& cx, const Shape& shape) {
   return Tensor(cx.backend.allocate(shape.numel() * byte_size(DType::f32)), 0, DType::f32, shape);
 }
 
+LinearWeight vision_linear(const Weights& weights, const std::string& module, int64_t out,
+                           int64_t in) {
+  LinearWeight weight = weights.linear(module, out, in, /*bias=*/true);
+  weight.eight_bits_do = true;
+  return weight;
+}
+
 // Rows [begin, begin + count) of a dense weight: one of the three parts of qkv.
 LinearWeight part_of(const LinearWeight& whole, int64_t begin, int64_t count) {
   LinearWeight part;
@@ -30,6 +37,7 @@ LinearWeight part_of(const LinearWeight& whole, int64_t begin, int64_t count) {
   part.in_features = whole.in_features;
   part.weight = std::get<Tensor>(whole.weight).rows(begin, count);
   part.bias = whole.bias.rows(begin, count);
+  part.eight_bits_do = whole.eight_bits_do;
   return part;
 }
 
@@ -48,6 +56,7 @@ VisionTower::VisionTower(const Weights& weights, const VisionConfig& config, Bac
   embed.in_features = config.patch_values();
   embed.weight = kernel.reshaped({v, config.patch_values()});
   embed.bias = to_f32(weights.stored(prefix + "patch_embed.proj.bias", {v}));
+  embed.eight_bits_do = true;
   patch_embed_ = backend.prepare(embed);
   position_table_ = weights.stored(prefix + "pos_embed.weight", {config.positions, v});
   const io::Checkpoint& checkpoint = weights.checkpoint();
@@ -77,13 +86,14 @@ VisionTower::Block VisionTower::load_block(const Weights& weights, Backend& back
                 weights.vector(backend, prefix + name + ".bias", v)};
   };
   const auto linear = [&](const std::string& name, int64_t out, int64_t in) {
-    return backend.prepare(weights.linear(prefix + name, out, in, /*bias=*/true));
+    return backend.prepare(vision_linear(weights, prefix + name, out, in));
   };
   LinearWeight qkv;
   qkv.out_features = 3 * v;
   qkv.in_features = v;
   qkv.weight = weights.stored(prefix + "attn.qkv.weight", {3 * v, v});
   qkv.bias = to_f32(weights.stored(prefix + "attn.qkv.bias", {3 * v}));
+  qkv.eight_bits_do = true;
   Block block;
   block.norm1 = norm("norm1");
   block.norm2 = norm("norm2");
@@ -104,9 +114,9 @@ VisionTower::Merger VisionTower::load_merger(const Weights& weights, Backend& ba
   return {.norm = {weights.vector(backend, prefix + "norm.weight", n),
                    weights.vector(backend, prefix + "norm.bias", n)},
           .norm_after_merge = norm_after_merge,
-          .fc1 = backend.prepare(weights.linear(prefix + "linear_fc1", merged, merged, true)),
+          .fc1 = backend.prepare(vision_linear(weights, prefix + "linear_fc1", merged, merged)),
           .fc2 = backend.prepare(
-              weights.linear(prefix + "linear_fc2", config_.out_hidden, merged, true))};
+              vision_linear(weights, prefix + "linear_fc2", config_.out_hidden, merged))};
 }
 
 // x [patches, hidden], updated in place
