@@ -270,20 +270,33 @@ void decode_products(Bench& b, const Model& m) {
   }
 }
 
+HeadsOfStep heads(const Bench& b) {
+  return {.key = Bench::floats(b.z),
+          .value = Bench::floats(b.wide),
+          .query_norm = Bench::floats(b.ones),
+          .key_norm = Bench::floats(b.ones),
+          .eps = 1e-6f,
+          .cosine = Bench::floats(b.cosine),
+          .sine = Bench::floats(b.cosine)};
+}
+
 void append(Bench& b, const FastAttention& a) {
   AppendArgs args{};
   args.query = Bench::floats(b.y);
-  args.key = Bench::floats(b.z);
-  args.value = Bench::floats(b.wide);
-  args.query_norm = args.key_norm = Bench::floats(b.ones);
-  args.eps = 1e-6f;
-  args.cosine = args.sine = Bench::floats(b.cosine);
+  args.from = heads(b);
   args.heads = kHeads;
   args.kv_heads = kKvHeads;
   args.head_dim = kHeadDim;
   args.count = a.count;
   std::copy(a.slices, a.slices + a.count, args.slices);
   append_fast(args, b.stream);
+}
+
+// What a step does: heads made and attended to at once.
+void attend_heads(Bench& b, FastAttention a) {
+  a.query = Bench::floats(b.y);
+  a.from = heads(b);
+  attend_decode(a, b.card.multiprocessors, b.stream);
 }
 
 // Two kernels of a step in turns, to see what one costs the other.
@@ -299,9 +312,8 @@ void decode_pairs(Bench& b, const Model& m, const Memory& cache) {
     b.product(1, b.x, b.ones, Epilogue::store, {&l.q, &l.k, &l.v}, {b.y, b.z, b.wide});
   };
   const auto o = [&](const Layer& l) { b.product(1, b.z, nullptr, Epilogue::add, {&l.o}, {b.x}); };
-  const auto attend = [&] { attend_decode(a, b.card.multiprocessors, b.stream); };
-  each("q,k,v; append", [&](const Layer& l) { qkv(l), append(b, a); });
-  each("append; attend 512", [&](const Layer&) { append(b, a), attend(); });
+  const auto attend = [&] { attend_heads(b, a); };
+  each("q,k,v; attend 512", [&](const Layer& l) { qkv(l), attend(); });
   each("attend 512; o", [&](const Layer& l) { attend(), o(l); });
   each("o; q,k,v", [&](const Layer& l) { o(l), qkv(l); });
   each("gate, up; down", [&](const Layer& l) {
@@ -324,8 +336,7 @@ void decode_steps(Bench& b, const Model& m, const Memory& cache) {
       const double us = b.time([&] {
         for (const Layer& l : m.layers) {
           b.product(batch, b.x, b.ones, Epilogue::store, {&l.q, &l.k, &l.v}, {b.y, b.z, b.wide});
-          append(b, a);
-          attend_decode(a, b.card.multiprocessors, b.stream);
+          attend_heads(b, a);
           b.product(batch, b.z, nullptr, Epilogue::add, {&l.o}, {b.x});
           b.product(batch, b.x, b.ones, Epilogue::gated, {&l.gate, &l.up}, {b.wide});
           b.product(batch, b.wide, nullptr, Epilogue::add, {&l.down}, {b.x});
@@ -416,19 +427,25 @@ void prefill(Bench& b, const Model& m, const Memory& cache) {
   }
 }
 
+// tiles 0: Hopper's own.
+void attend_many(Bench& b, const FastAttention& a, int tiles) {
+  tiles == 0 ? attend_prefill_hopper(a, b.stream) : attend_prefill(a, tiles, b.stream);
+}
+
 void attention(Bench& b, const Memory& cache) {
+  const int least = hopper_attention_known() ? 0 : 1;
   for (const int tokens : {512, 2048, 8192}) {
-    for (const int tiles : {1, 2}) {
+    for (int tiles = least; tiles <= 2; ++tiles) {
       const FastAttention a =
           b.attention(cache, kHeads, kKvHeads, kHeadDim, 1, tokens, tokens, true);
-      const double us = b.time([&] { attend_prefill(a, tiles, b.stream); });
+      const double us = b.time([&] { attend_many(b, a, tiles); });
       row(fmt::format("attention causal {} tiles {}", tokens, tiles), us,
           2e-6 * tokens * tokens * kHeads * kHeadDim / us, "TFLOP/s");
     }
   }
   for (const int tiles : {1, 2}) {
     const FastAttention a = b.attention(cache, 16, 16, 72, 1, 4096, 4096, false);
-    const double us = b.time([&] { attend_prefill(a, tiles, b.stream); });
+    const double us = b.time([&] { attend_many(b, a, tiles); });
     row(fmt::format("attention of 4096 patches, 16x72, tiles {}", tiles), us,
         4e-6 * 4096.0 * 4096 * 16 * 72 / us, "TFLOP/s");
   }

@@ -65,6 +65,18 @@ struct AdaptiveRounding {
   int rounds = 0;              // of descent
 };
 
+// What is done again and again: operators whose tensors are where they were, of weights that are
+// those they were, for one more token of each sequence. Only what lies in the tensors is another,
+// and the caches.
+struct RepeatedStep {
+  const void* whose = nullptr;      // steps of two owners are two
+  std::span<const Tensor> tensors;  // what it reads and writes of others; its own follow from that
+  // Of its layers, those of one layer side by side. All of a sequence hold as many keys, and all
+  // get one more.
+  std::span<KvLayer* const> caches;
+  int64_t sequences = 0;
+};
+
 enum class GeluKind : uint8_t { tanh, erf };
 
 class FusedOperators;
@@ -178,6 +190,9 @@ class Backend {
   // and integers descend on tr(E H Eᵀ), E = w - ŵ. A row's result depends on that row alone.
   virtual void round_adaptively(const Tensor& weight, const AdaptiveRounding& how,
                                 const QuantizationScheme& scheme, const QuantizedWeight& out) = 0;
+
+  // What `body` does, or, where it was done before, the same without calling it.
+  virtual void repeat(const RepeatedStep& /*step*/, const std::function<void()>& body) { body(); }
 
   // Uninitialised host memory for what is made to be copied to the device: such a copy does not
   // wait.

@@ -40,6 +40,14 @@ class FusedOperators {
                           const LinearWeight& up, const Tensor& out) = 0;
   // out += x · Wᵀ (+ bias)
   virtual void linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) = 0;
+  // out += (silu(n · gateᵀ) ∘ (n · upᵀ)) · downᵀ, n = rms_norm(x). inner [T, gate.out] is used up;
+  // out may be x.
+  virtual void norm_gated_add(const Tensor& x, const Tensor& norm, float eps,
+                              const LinearWeight& gate, const LinearWeight& up,
+                              const LinearWeight& down, const Tensor& inner, const Tensor& out) {
+    norm_gated(x, norm, eps, gate, up, inner);
+    linear_add(inner, down, out);
+  }
   // query and key, in place: rms_norm of each head, then rotated; then key and value appended to
   // the cache of their sequence.
   virtual void norm_rotate_append(const HeadsArgs& args, std::span<const KvSlice> slices) = 0;
@@ -47,6 +55,12 @@ class FusedOperators {
   // out [T, heads * d].
   virtual void attend(const Tensor& query, std::span<const KvSlice> slices, float scale,
                       const Tensor& out) = 0;
+  // Both. query and key are used up.
+  virtual void attend_heads(const HeadsArgs& args, std::span<const KvSlice> slices, float scale,
+                            const Tensor& out) {
+    norm_rotate_append(args, slices);
+    attend(args.query, slices, scale, out);
+  }
   // outs[i] = layer_norm(x) · W_iᵀ (+ bias)
   virtual void layer_norm_linears(const Tensor& x, const Tensor& norm, const Tensor& norm_bias,
                                   float eps, std::span<const LinearWeight* const> weights,

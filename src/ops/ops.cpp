@@ -47,7 +47,37 @@ void check_slices(std::span<const KvSlice> slices, int64_t tokens) {
   }
 }
 
+void check_heads(const HeadsArgs& args, std::span<const KvSlice> slices) {
+  const int64_t tokens = args.query.dim(0);
+  const int64_t d = args.query.dim(2);
+  SQUINT_CHECK(is_f32(args.query) && same_f32(args.key, args.value));
+  SQUINT_CHECK(args.key.dim(0) == tokens && args.key.dim(2) == d);
+  SQUINT_CHECK(same_f32(args.query_norm, args.key_norm) && args.key_norm.numel() == d);
+  SQUINT_CHECK(same_f32(args.cosine, args.sine));
+  SQUINT_CHECK(args.cosine.shape() == Shape({tokens, d / 2}));
+  check_slices(slices, tokens);
+  for (const KvSlice& s : slices) {
+    SQUINT_CHECK(s.kv->heads == args.key.dim(1) && s.kv->head_dim == d);
+    SQUINT_CHECK(s.kv->length + s.count <= s.kv->capacity);
+  }
+}
+
+void check_attended(const Tensor& query, std::span<const KvSlice> slices, const Tensor& out) {
+  SQUINT_CHECK(is_f32(query) && query.shape().rank() == 3);
+  SQUINT_CHECK(is_f32(out) && out.numel() == query.numel());
+  check_slices(slices, query.dim(0));
+  for (const KvSlice& s : slices) {
+    SQUINT_CHECK(query.dim(1) % s.kv->heads == 0 && query.dim(2) == s.kv->head_dim);
+  }
+}
+
 }  // namespace
+
+void repeat(Context& cx, const RepeatedStep& step, const std::function<void()>& body) {
+  for (const KvLayer* kv : step.caches) SQUINT_CHECK(kv->length < kv->capacity);
+  if (cx.observer != nullptr || cx.trace != nullptr) return body();
+  cx.backend.repeat(step, body);
+}
 
 bool has_fused(const Context& cx) {
   return cx.observer == nullptr && cx.trace == nullptr && cx.backend.fused() != nullptr;
@@ -150,32 +180,33 @@ void linear_add(Context& cx, const Tensor& x, const LinearWeight& weight, const 
   fused(cx).linear_add(x, weight, out);
 }
 
+void norm_gated_add(Context& cx, const Tensor& x, const Tensor& norm, float eps,
+                    const LinearWeight& gate, const LinearWeight& up, const LinearWeight& down,
+                    const Tensor& inner, const Tensor& out) {
+  SQUINT_CHECK(is_f32(norm) && norm.numel() == x.dim(1));
+  check_linear(x, gate, inner);
+  check_linear(x, up, inner);
+  check_linear(inner, down, out);
+  fused(cx).norm_gated_add(x, norm, eps, gate, up, down, inner, out);
+}
+
 void norm_rotate_append(Context& cx, const HeadsArgs& args, std::span<const KvSlice> slices) {
-  const int64_t tokens = args.query.dim(0);
-  const int64_t d = args.query.dim(2);
-  SQUINT_CHECK(is_f32(args.query) && same_f32(args.key, args.value));
-  SQUINT_CHECK(args.key.dim(0) == tokens && args.key.dim(2) == d);
-  SQUINT_CHECK(same_f32(args.query_norm, args.key_norm) && args.key_norm.numel() == d);
-  SQUINT_CHECK(same_f32(args.cosine, args.sine));
-  SQUINT_CHECK(args.cosine.shape() == Shape({tokens, d / 2}));
-  check_slices(slices, tokens);
-  for (const KvSlice& s : slices) {
-    SQUINT_CHECK(s.kv->heads == args.key.dim(1) && s.kv->head_dim == d);
-    SQUINT_CHECK(s.kv->length + s.count <= s.kv->capacity);
-  }
+  check_heads(args, slices);
   fused(cx).norm_rotate_append(args, slices);
 }
 
 void attend(Context& cx, const Tensor& query, std::span<const KvSlice> slices, float scale,
             const Tensor& out) {
-  SQUINT_CHECK(is_f32(query) && query.shape().rank() == 3);
-  SQUINT_CHECK(is_f32(out) && out.numel() == query.numel());
-  check_slices(slices, query.dim(0));
-  for (const KvSlice& s : slices) {
-    SQUINT_CHECK(query.dim(1) % s.kv->heads == 0 && query.dim(2) == s.kv->head_dim);
-    SQUINT_CHECK(s.count <= s.kv->length);
-  }
+  check_attended(query, slices, out);
+  for (const KvSlice& s : slices) SQUINT_CHECK(s.count <= s.kv->length);
   fused(cx).attend(query, slices, scale, out);
+}
+
+void attend_heads(Context& cx, const HeadsArgs& args, std::span<const KvSlice> slices, float scale,
+                  const Tensor& out) {
+  check_heads(args, slices);
+  check_attended(args.query, slices, out);
+  fused(cx).attend_heads(args, slices, scale, out);
 }
 
 void layer_norm_linears(Context& cx, const Tensor& x, const Tensor& norm, const Tensor& norm_bias,

@@ -44,6 +44,9 @@ void scale_rows(Context& cx, const Tensor& x, const Tensor& factor, const Tensor
 // out i32 [T]: where the first `count` values of each row of x [T, n] are largest.
 void argmax(Context& cx, const Tensor& x, int64_t count, const Tensor& out);
 
+// See Backend::repeat. Somebody who wants to look inside sees it done anew each time.
+void repeat(Context& cx, const RepeatedStep& step, const std::function<void()>& body);
+
 // Whether the operators below are there, and nobody wants to see what lies between their parts.
 bool has_fused(const Context& cx);
 // See FusedOperators.
@@ -52,9 +55,14 @@ void norm_linears(Context& cx, const Tensor& x, const Tensor& norm, float eps,
 void norm_gated(Context& cx, const Tensor& x, const Tensor& norm, float eps,
                 const LinearWeight& gate, const LinearWeight& up, const Tensor& out);
 void linear_add(Context& cx, const Tensor& x, const LinearWeight& weight, const Tensor& out);
+void norm_gated_add(Context& cx, const Tensor& x, const Tensor& norm, float eps,
+                    const LinearWeight& gate, const LinearWeight& up, const LinearWeight& down,
+                    const Tensor& inner, const Tensor& out);
 void norm_rotate_append(Context& cx, const HeadsArgs& args, std::span<const KvSlice> slices);
 void attend(Context& cx, const Tensor& query, std::span<const KvSlice> slices, float scale,
             const Tensor& out);
+void attend_heads(Context& cx, const HeadsArgs& args, std::span<const KvSlice> slices, float scale,
+                  const Tensor& out);
 void layer_norm_linears(Context& cx, const Tensor& x, const Tensor& norm, const Tensor& norm_bias,
                         float eps, std::span<const LinearWeight* const> weights,
                         std::span<const Tensor> outs);

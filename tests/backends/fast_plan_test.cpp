@@ -96,6 +96,22 @@ TEST(DecodeSplits, ShortCachesAreWholeAndLongOnesFillTheCard) {
   }
 }
 
+TEST(DecodeReach, Doubles) {
+  EXPECT_EQ(decode_reach(1), 32);
+  EXPECT_EQ(decode_reach(32), 32);
+  EXPECT_EQ(decode_reach(33), 64);
+  EXPECT_EQ(decode_reach(2049), 4096);
+}
+
+TEST(HopperAttention, LongPromptsOfWideHeadsWhereItWasCompiled) {
+  CardLimits card = kLarge;
+  EXPECT_FALSE(hopper_attention_applies(2048, 128, card));
+  card.hopper_attention = true;
+  EXPECT_TRUE(hopper_attention_applies(2048, 128, card));
+  EXPECT_FALSE(hopper_attention_applies(100, 128, card));
+  EXPECT_FALSE(hopper_attention_applies(4096, 72, card));
+}
+
 TEST(PrefillTiles, ShortPromptsTakeSmallBlocks) {
   EXPECT_EQ(prefill_tiles(100, 32, 128, kLarge), 1);
   EXPECT_EQ(prefill_tiles(2048, 32, 128, kLarge), 2);

@@ -127,6 +127,23 @@ TEST_P(Attention, WithoutAMask) {
   }
 }
 
+// So many queries that a card has a way of its own for them.
+TEST_P(Attention, LongPrompts) {
+  for (const int64_t head_dim : {72, 80, 128}) {
+    for (const bool causal : {true, false}) {
+      for (const auto& [tokens, before] : {std::pair<int64_t, int64_t>{256, 0}, {301, 37}}) {
+        check({.tokens = tokens,
+               .first_position = before,
+               .keys = before + tokens + (causal ? 0 : 90),
+               .kv_heads = 2,
+               .group = causal ? 2 : 1,
+               .head_dim = head_dim,
+               .causal = causal});
+      }
+    }
+  }
+}
+
 // The cache may hold more than the queries may see: keys of tokens to come.
 TEST_P(Attention, LaterKeysAreInvisible) {
   const Sizes s{.tokens = 5, .first_position = 3, .keys = 40};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "conformance/guarded_tensor.h"
+#include "conformance/host_side.h"
 #include "conformance/linear_weights.h"
 #include "conformance/on_every_backend.h"
 #include "conformance/random_values.h"
@@ -105,6 +106,37 @@ TEST_P(Fused, NormGated) {
   }
 }
 
+TEST_P(Fused, NormGatedAdd) {
+  constexpr int64_t kIn = 256;
+  const GuardedTensor norm(random_values(kIn, 260), {kIn});
+  for (const int64_t inner : {128, 68}) {
+    const std::vector<LinearWeight> gates = forms(kIn, inner, 261);
+    const std::vector<LinearWeight> ups = forms(kIn, inner, 262);
+    const std::vector<LinearWeight> downs =
+        inner == 128 ? forms(inner, 40, 263)
+                     : std::vector(6, dense_bf16({.in = inner, .out = 40, .seed = 263}));
+    for (size_t form = 0; form < gates.size(); ++form) {
+      const LinearWeight gate = backend().prepare(gates[form]);
+      const LinearWeight up = backend().prepare(ups[form]);
+      const LinearWeight down = backend().prepare(downs[form]);
+      for (const int64_t tokens : kTokens) {
+        const GuardedTensor x(random_values(tokens * kIn, 264, 2), {tokens, kIn});
+        const Tensor between = Tensor::on_host(DType::f32, {tokens, inner});
+        const Tensor plain_between = Tensor::on_host(DType::f32, {tokens, inner});
+        const std::vector<float> before = random_values(tokens * 40, 265);
+        const GuardedTensor out(before, {tokens, 40});
+        const Tensor expected = Tensor::copy_of<float>(before, {tokens, 40});
+        fused().norm_gated_add(*x, *norm, kEps, gate, up, down, between, *out);
+        plain().norm_gated_add(*x, *norm, kEps, gates[form], ups[form], downs[form], plain_between,
+                               expected);
+        ASSERT_TRUE(near(*out, expected, kFastGatedTolerance))
+            << "form " << form << " inner " << inner << " tokens " << tokens;
+        ASSERT_TRUE(out.guards_hold());
+      }
+    }
+  }
+}
+
 // 64 outputs of 2048 columns are too few for a card: columns are split.
 TEST_P(Fused, LinearAdd) {
   for (const auto& [in, out] : {std::pair<int64_t, int64_t>{384, 97}, {2048, 64}}) {
@@ -197,68 +229,146 @@ struct HeadSizes {
   int64_t d;
 };
 
-// A step of decoding, a step of many, prompts, and both at once; whole and long caches.
+// Sequences with caches of a backend and of the plain one.
+struct Sequences {
+  std::vector<KvLayer> caches;
+  std::vector<KvLayer> plain_caches;
+  std::vector<KvSlice> slices;
+  std::vector<KvSlice> plain_slices;
+  int64_t tokens = 0;
+
+  Sequences(Backend& backend, Backend& plain, const Batch& batch, const HeadSizes& s) {
+    caches.reserve(batch.counts.size());
+    plain_caches.reserve(batch.counts.size());
+    for (size_t i = 0; i < batch.counts.size(); ++i) {
+      const int64_t count = batch.counts[i];
+      const uint64_t seed = 230 + 2 * i;
+      caches.push_back(cache_of(backend, batch.before[i], count, s.kv_heads, s.d, seed));
+      plain_caches.push_back(cache_of(plain, batch.before[i], count, s.kv_heads, s.d, seed));
+      slices.push_back({.begin = tokens, .count = count, .kv = &caches[i]});
+      plain_slices.push_back({.begin = tokens, .count = count, .kv = &plain_caches[i]});
+      tokens += count;
+    }
+  }
+};
+
+HeadsArgs random_heads(int64_t tokens, const HeadSizes& s, uint64_t seed) {
+  const auto random = [](const Shape& shape, uint64_t number) {
+    return Tensor::copy_of<float>(random_values(shape.numel(), number), shape);
+  };
+  const Tensor cosine = random({tokens, s.d / 2}, seed + 5);
+  const Tensor sine = copy_of(cosine);
+  for (float& angle : cosine.span<float>()) angle = std::cos(angle);
+  for (float& angle : sine.span<float>()) angle = std::sin(angle);
+  return {.query = random({tokens, s.heads, s.d}, seed),
+          .key = random({tokens, s.kv_heads, s.d}, seed + 1),
+          .value = random({tokens, s.kv_heads, s.d}, seed + 2),
+          .query_norm = near_one(s.d, seed + 3),
+          .key_norm = near_one(s.d, seed + 4),
+          .eps = kEps,
+          .cosine = cosine,
+          .sine = sine};
+}
+
+constexpr HeadSizes kHeadSizes[] = {{8, 2, 128}, {6, 2, 64}, {4, 4, 20}};
+
+std::vector<Batch> batches() {
+  return {{{0}, {1}},
+          {{700}, {1}},
+          {{0}, {37}},
+          {{90}, {40}},
+          {{5, 0, 64}, {1, 9, 2}},
+          {{3, 300, 1}, {1, 1, 1}},
+          {{63, 30}, {3, 4}},
+          {std::vector<int64_t>(70, 9), std::vector<int64_t>(70, 1)}};
+}
+
+// A step of decoding, a step of many, prompts, and both at once; whole and long caches. In two
+// operators, and in one, after which the caches are attended to again.
 TEST_P(Fused, NormRotateAppendAndAttend) {
-  std::vector<Batch> batches{{{0}, {1}},
-                             {{700}, {1}},
-                             {{0}, {37}},
-                             {{90}, {40}},
-                             {{5, 0, 64}, {1, 9, 2}},
-                             {{3, 300, 1}, {1, 1, 1}}};
-  batches.push_back({std::vector<int64_t>(70, 9), std::vector<int64_t>(70, 1)});
-  for (const HeadSizes s : {HeadSizes{8, 2, 128}, HeadSizes{6, 2, 64}, HeadSizes{4, 4, 20}}) {
-    for (const Batch& batch : batches) {
-      int64_t tokens = 0;
-      std::vector<KvLayer> caches;
-      std::vector<KvLayer> plain_caches;
-      std::vector<KvSlice> slices;
-      std::vector<KvSlice> plain_slices;
-      caches.reserve(batch.counts.size());
-      plain_caches.reserve(batch.counts.size());
-      for (size_t i = 0; i < batch.counts.size(); ++i) {
-        const int64_t count = batch.counts[i];
-        const uint64_t seed = 230 + 2 * i;
-        caches.push_back(cache_of(backend(), batch.before[i], count, s.kv_heads, s.d, seed));
-        plain_caches.push_back(cache_of(plain(), batch.before[i], count, s.kv_heads, s.d, seed));
-        slices.push_back({.begin = tokens, .count = count, .kv = &caches[i]});
-        plain_slices.push_back({.begin = tokens, .count = count, .kv = &plain_caches[i]});
-        tokens += count;
+  for (const HeadSizes s : kHeadSizes) {
+    const float scale = 1 / std::sqrt(static_cast<float>(s.d));
+    for (const Batch& batch : batches()) {
+      for (const bool whole : {false, true}) {
+        Sequences all(backend(), plain(), batch, s);
+        const HeadsArgs args = random_heads(all.tokens, s, 240);
+        HeadsArgs plain_args = args;
+        plain_args.query = copy_of(args.query);
+        plain_args.key = copy_of(args.key);
+        const Shape shape{all.tokens, s.heads * s.d};
+        const GuardedTensor out(DType::f32, shape);
+        const Tensor expected = Tensor::on_host(DType::f32, shape);
+        plain().norm_rotate_append(plain_args, all.plain_slices);
+        plain().attend(plain_args.query, all.plain_slices, scale, expected);
+        const auto holds = [&] {
+          return near(*out, expected, attention_tolerance())
+                 << "d " << s.d << " sequences " << all.slices.size() << " before "
+                 << batch.before[0] << " whole " << whole;
+        };
+        if (whole) {
+          fused().attend_heads(args, all.slices, scale, *out);
+          ASSERT_TRUE(holds());
+        } else {
+          fused().norm_rotate_append(args, all.slices);
+          constexpr Tolerance kRotated{.abs = 2e-5f, .rel = 2e-5f};
+          ASSERT_TRUE(near(args.query, plain_args.query, kRotated));
+        }
+        for (size_t i = 0; i < all.slices.size(); ++i) {
+          ASSERT_EQ(all.caches[i].length, all.plain_caches[i].length);
+        }
+        fused().attend(plain_args.query, all.slices, scale, *out);
+        ASSERT_TRUE(holds());
+        ASSERT_TRUE(out.guards_hold());
       }
-      const auto random = [](const Shape& shape, uint64_t seed) {
-        return Tensor::copy_of<float>(random_values(shape.numel(), seed), shape);
-      };
-      const Tensor cosine = random({tokens, s.d / 2}, 245);
-      const Tensor sine = copy_of(cosine);
-      for (float& angle : cosine.span<float>()) angle = std::cos(angle);
-      for (float& angle : sine.span<float>()) angle = std::sin(angle);
-      const HeadsArgs args{.query = random({tokens, s.heads, s.d}, 240),
-                           .key = random({tokens, s.kv_heads, s.d}, 241),
-                           .value = random({tokens, s.kv_heads, s.d}, 242),
-                           .query_norm = near_one(s.d, 243),
-                           .key_norm = near_one(s.d, 244),
-                           .eps = kEps,
-                           .cosine = cosine,
-                           .sine = sine};
-      HeadsArgs plain_args = args;
-      plain_args.query = copy_of(args.query);
-      plain_args.key = copy_of(args.key);
-      fused().norm_rotate_append(args, slices);
-      plain().norm_rotate_append(plain_args, plain_slices);
-      constexpr Tolerance kRotated{.abs = 2e-5f, .rel = 2e-5f};
-      ASSERT_TRUE(near(args.query, plain_args.query, kRotated));
-      ASSERT_TRUE(near(args.key, plain_args.key, kRotated));
-      for (size_t i = 0; i < slices.size(); ++i) {
-        ASSERT_EQ(caches[i].length, plain_caches[i].length);
-      }
-      const Shape shape{tokens, s.heads * s.d};
-      const GuardedTensor out(DType::f32, shape);
-      const Tensor expected = Tensor::on_host(DType::f32, shape);
-      const float scale = 1 / std::sqrt(static_cast<float>(s.d));
-      fused().attend(args.query, slices, scale, *out);
-      plain().attend(plain_args.query, plain_slices, scale, expected);
-      ASSERT_TRUE(near(*out, expected, attention_tolerance()))
-          << "d " << s.d << " sequences " << slices.size() << " before " << batch.before[0];
-      ASSERT_TRUE(out.guards_hold());
+    }
+  }
+}
+
+Tensor moved(Backend& to, const Tensor& tensor) {
+  const Tensor there(to.allocate(tensor.bytes()), 0, tensor.dtype(), tensor.shape());
+  to.copy(tensor, there);
+  return there;
+}
+
+// The same step for token after token, across lengths where caches are cut otherwise, then for
+// other sequences. Its tensors stay where they are.
+TEST_P(Fused, ARepeatedStepIsMadeAnew) {
+  auto* const side = dynamic_cast<HostSide*>(&backend());
+  Backend& device = side != nullptr ? side->behind() : backend();
+  constexpr HeadSizes kSizes{8, 2, 128};
+  constexpr float kScale = 0.1f;
+  const Batch batch{{30, 62, 29}, {1, 1, 1}};
+  HeadsArgs args = random_heads(3, kSizes, 250);
+  for (Tensor* tensor : {&args.query, &args.key, &args.value, &args.query_norm, &args.key_norm,
+                         &args.cosine, &args.sine}) {
+    *tensor = moved(device, *tensor);
+  }
+  const Tensor expected = Tensor::on_host(DType::f32, {3, kSizes.heads * kSizes.d});
+  const Tensor found = copy_of(expected);
+  const Tensor out = moved(device, expected);
+  for (int answer = 0; answer < 2; ++answer) {
+    Sequences all(backend(), plain(), batch, kSizes);
+    std::vector<KvLayer*> caches;
+    for (KvLayer& cache : all.caches) caches.push_back(&cache);
+    const std::array tensors{args.query, out};
+    const RepeatedStep step{.whose = &batch, .tensors = tensors, .caches = caches, .sequences = 3};
+    for (uint64_t token = 0; token < 4; ++token) {
+      HeadsArgs plain_args = random_heads(3, kSizes, 250);
+      const HeadsArgs values = random_heads(3, kSizes, 260 + 10 * token);
+      plain_args.query = values.query;
+      plain_args.key = values.key;
+      plain_args.value = values.value;
+      device.copy(values.query, args.query);
+      device.copy(values.key, args.key);
+      device.copy(values.value, args.value);
+      device.repeat(step, [&] { device.fused()->attend_heads(args, all.slices, kScale, out); });
+      device.copy(out, found);
+      device.synchronize();
+      plain().norm_rotate_append(plain_args, all.plain_slices);
+      plain().attend(plain_args.query, all.plain_slices, kScale, expected);
+      ASSERT_TRUE(near(found, expected, attention_tolerance()))
+          << "answer " << answer << " token " << token;
+      for (size_t i = 0; i < 3; ++i) ASSERT_EQ(all.caches[i].length, all.plain_caches[i].length);
     }
   }
 }

@@ -50,6 +50,17 @@ LinearWeight there(Passage& passage, const LinearWeight& weight) {
   return moved;
 }
 
+HeadsArgs there(Passage& passage, const HeadsArgs& args) {
+  return {.query = passage.there(args.query),
+          .key = passage.there(args.key),
+          .value = passage.there(args.value),
+          .query_norm = passage.there(args.query_norm),
+          .key_norm = passage.there(args.key_norm),
+          .eps = args.eps,
+          .cosine = passage.there(args.cosine),
+          .sine = passage.there(args.sine)};
+}
+
 QuantizedWeight there(Passage& passage, const QuantizedWeight& w) {
   return {passage.there(w.codes), passage.there(w.scales), passage.there(w.zero_points)};
 }
@@ -349,17 +360,26 @@ void HostSide::linear_add(const Tensor& x, const LinearWeight& weight, const Ten
   passage.back();
 }
 
+void HostSide::norm_gated_add(const Tensor& x, const Tensor& norm, float eps,
+                              const LinearWeight& gate, const LinearWeight& up,
+                              const LinearWeight& down, const Tensor& inner, const Tensor& out) {
+  Passage passage(*device_);
+  device_->fused()->norm_gated_add(passage.there(x), passage.there(norm), eps, there(passage, gate),
+                                   there(passage, up), there(passage, down), passage.there(inner),
+                                   passage.there(out));
+  passage.back();
+}
+
 void HostSide::norm_rotate_append(const HeadsArgs& args, std::span<const KvSlice> slices) {
   Passage passage(*device_);
-  device_->fused()->norm_rotate_append({.query = passage.there(args.query),
-                                        .key = passage.there(args.key),
-                                        .value = passage.there(args.value),
-                                        .query_norm = passage.there(args.query_norm),
-                                        .key_norm = passage.there(args.key_norm),
-                                        .eps = args.eps,
-                                        .cosine = passage.there(args.cosine),
-                                        .sine = passage.there(args.sine)},
-                                       slices);
+  device_->fused()->norm_rotate_append(there(passage, args), slices);
+  passage.back();
+}
+
+void HostSide::attend_heads(const HeadsArgs& args, std::span<const KvSlice> slices, float scale,
+                            const Tensor& out) {
+  Passage passage(*device_);
+  device_->fused()->attend_heads(there(passage, args), slices, scale, passage.there(out));
   passage.back();
 }
 

@@ -85,6 +85,9 @@ class HostSide final : public Backend, public FusedOperators {
                     std::span<const Tensor> outs) override;
   void norm_gated(const Tensor& x, const Tensor& norm, float eps, const LinearWeight& gate,
                   const LinearWeight& up, const Tensor& out) override;
+  void norm_gated_add(const Tensor& x, const Tensor& norm, float eps, const LinearWeight& gate,
+                      const LinearWeight& up, const LinearWeight& down, const Tensor& inner,
+                      const Tensor& out) override;
   void linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
   void layer_norm_linears(const Tensor& x, const Tensor& norm, const Tensor& norm_bias, float eps,
                           std::span<const LinearWeight* const> weights,
@@ -93,6 +96,11 @@ class HostSide final : public Backend, public FusedOperators {
   void norm_rotate_append(const HeadsArgs& args, std::span<const KvSlice> slices) override;
   void attend(const Tensor& query, std::span<const KvSlice> slices, float scale,
               const Tensor& out) override;
+  void attend_heads(const HeadsArgs& args, std::span<const KvSlice> slices, float scale,
+                    const Tensor& out) override;
+
+  // For what is about tensors that stay where they are.
+  Backend& behind() { return *device_; }
 
  private:
   BackendPtr device_;

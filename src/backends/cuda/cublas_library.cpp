@@ -110,7 +110,7 @@ const CublasLibrary::Plan& CublasLibrary::plan_for(const Product& p) {
   const bool aligned = reinterpret_cast<uintptr_t>(p.out) % 16 == 0;
   const Key key{p.rows,          p.outs,       p.in,  p.x_stride,
                 p.weight_stride, p.out_stride, p.add, p.bias != nullptr,
-                aligned};
+                aligned,         p.half};
   const auto found = plans_.find(key);
   if (found != plans_.end()) return *found->second;
   if (plans_.size() >= kMostPlans) plans_.clear();
@@ -136,7 +136,8 @@ const CublasLibrary::Plan& CublasLibrary::plan_for(const Product& p) {
         "planning");
   check(call_->create_layout(&plan->x, CUDA_R_16BF, number(p.in), number(p.rows), p.x_stride),
         "planning");
-  check(call_->create_layout(&plan->out, CUDA_R_32F, number(p.outs), number(p.rows), p.out_stride),
+  check(call_->create_layout(&plan->out, p.half ? CUDA_R_16BF : CUDA_R_32F, number(p.outs),
+                             number(p.rows), p.out_stride),
         "planning");
   cublasLtMatmulPreference_t preference = nullptr;
   check(call_->create_preference(&preference), "planning");

@@ -35,8 +35,9 @@ class CublasLibrary {
     int64_t weight_stride;
     const float* bias;  // or null
     bool add;
-    float* out;
+    void* out;  // float32, or, where `half`, bf16
     int64_t out_stride;
+    bool half = false;
   };
   void multiply(const Product& product, cudaStream_t stream);
 
@@ -45,7 +46,8 @@ class CublasLibrary {
  private:
   struct Functions;
   struct Plan;
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, bool, bool>;
+  using Key =
+      std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, bool, bool, bool>;
 
   CublasLibrary() = default;
   const Plan& plan_for(const Product& product);

@@ -100,21 +100,27 @@ int64_t CudaBackend::attention_bytes(int64_t, int64_t) const { return kWorkspace
 
 KvLayer CudaBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
                              int64_t capacity) {
+  return make_kv_of(std::move(storage), {2, heads, capacity, kv_stride(head_dim)}, DType::f32,
+                    head_dim);
+}
+
+KvLayer CudaBackend::make_kv_of(std::shared_ptr<Storage> storage, const Shape& both, DType dtype,
+                                int64_t head_dim) {
   if (head_dim > kMaxHeadDim) {
     throw Error(
         ErrorCode::unsupported,
         fmt::format("cuda: heads of {} values, at most {} are known", head_dim, kMaxHeadDim));
   }
-  const Tensor both(std::move(storage), 0, DType::f32, {2, heads, capacity, kv_stride(head_dim)});
-  if (kv_stride(head_dim) != head_dim) {  // what pads a row is read
-    check(cudaMemsetAsync(both.raw(), 0, static_cast<size_t>(both.bytes()), stream()),
+  const Tensor all(std::move(storage), 0, dtype, both);
+  if (all.dim(3) != head_dim) {  // what pads a row is read
+    check(cudaMemsetAsync(all.raw(), 0, static_cast<size_t>(all.bytes()), stream()),
           "clearing a cache");
   }
-  return {.keys = both.rows(0, 1),
-          .values = both.rows(1, 1),
-          .heads = heads,
+  return {.keys = all.rows(0, 1),
+          .values = all.rows(1, 1),
+          .heads = all.dim(1),
           .head_dim = head_dim,
-          .capacity = capacity};
+          .capacity = all.dim(2)};
 }
 
 void CudaBackend::linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) {

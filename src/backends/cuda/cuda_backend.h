@@ -98,6 +98,9 @@ class CudaBackend : public Backend {
   bool multiply_float32(const Tensor& x, const LinearWeight& weight, const Tensor& out);
   void set_kernels(std::string kernels) { kernels_ = std::move(kernels); }
   LinearWeight prepare_as(const LinearWeight& weight, WeightLayout layout);
+  // both [2, heads, capacity, stride]
+  KvLayer make_kv_of(std::shared_ptr<Storage> storage, const Shape& both, DType dtype,
+                     int64_t head_dim);
   // Of sums that are joined: kWorkspaceBytes.
   const Storage& workspace() const { return *workspace_; }
 

@@ -3,9 +3,13 @@
 // key: sixteen bytes each. A team goes through its keys four at a time, values on their way while
 // it computes scores, with a maximum, a total and an output of its own: nobody waits for anybody
 // before the end. Then teams are joined in shared memory, and splits by the block that ends last.
+//
+// Where heads come as products made them, each block normalises and rotates the queries that it
+// needs, and the block whose keys are the newest makes them first.
 #include <algorithm>
 
 #include "backends/cuda/block_sum.cuh"
+#include "backends/cuda/fast_heads.cuh"
 #include "backends/cuda/fast_kernels.h"
 #include "backends/cuda/mma.cuh"
 
@@ -45,16 +49,17 @@ struct Team {
 };
 
 // Query i of a slice's head is that of token i / group, head i % group. None is of no token.
+// `rotated` [kQueries][kWidth], or null: as they are in memory.
 template <int kQueries>
 __device__ void load_team(const Launch& l, const FastSlice& slice, int kv_head, int first, int sub,
-                          Team<kQueries>& t) {
+                          const float* rotated, Team<kQueries>& t) {
 #pragma unroll
   for (int q = 0; q < kQueries; ++q) {
     const int token = (first + q) / l.group;
     const int head = kv_head * l.group + (first + q) % l.group;
     const bool inside = token < slice.count;
     const int64_t row = static_cast<int64_t>(slice.begin + token) * l.a.heads + head;
-    const float* from = l.a.query + row * l.a.head_dim;
+    const float* from = rotated != nullptr ? rotated + q * kWidth : l.a.query + row * l.a.head_dim;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int d = 8 * sub + 2 * i;
@@ -147,12 +152,50 @@ __device__ void attend_piece(const Launch& l, const FastSlice& slice, int64_t pl
   }
 }
 
+// Queries of a block rotated in shared memory, keys and values among [begin, end) that are new into
+// the cache, where the block reads them again.
+template <int kQueries>
+__device__ void make_heads(const Launch& l, const FastSlice& slice, int kv_head, int first_query,
+                           int begin, int end, float* rotated) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int width = l.a.head_dim;
+  const int oldest = max(begin, slice.position);
+  const int keys = max(min(end, slice.position + slice.count) - oldest, 0);
+  for (int unit = static_cast<int>(threadIdx.x) / 32; unit < kQueries + 2 * keys;
+       unit += kThreads / 32) {
+    if (unit >= kQueries) {
+      const int position = oldest + (unit - kQueries) / 2;
+      append_head(l.a.from, (unit - kQueries) % 2 == 0, slice.begin + position - slice.position,
+                  l.a.kv_heads, kv_head, width, slice.cache, position, lane);
+      continue;
+    }
+    const int token = (first_query + unit) / l.group;
+    if (token >= slice.count) continue;
+    const int head = kv_head * l.group + (first_query + unit) % l.group;
+    const int64_t row = slice.begin + token;
+    HeadInLanes own;
+    own.load(l.a.query + (row * l.a.heads + head) * width, width, lane);
+    own.normalise_and_rotate(l.a.from, l.a.from.query_norm, row, width, lane);
+    own.each(width, lane, [&](int i, float value) { rotated[unit * kWidth + i] = value; });
+  }
+  __syncthreads();
+}
+
+__device__ __forceinline__ FastSlice slice_of(const FastAttention& a, unsigned index) {
+  if (a.recorded.slices == nullptr) return a.slices[index];
+  FastSlice slice = a.recorded.slices[index];
+  slice.position = a.recorded.filled[index];
+  slice.cache.length = slice.position + slice.count;
+  return slice;
+}
+
 template <int kQueries>
 struct Shared {
   float largest[kTeams][kQueries];
   float total[kTeams][kQueries];
   float out[kTeams][kQueries][kWidth];
   float weights[kQueries][kMostDecodeSplits];  // of the splits
+  float rotated[kQueries][kWidth];             // queries
   bool last;
 };
 
@@ -203,7 +246,7 @@ __global__ void __launch_bounds__(kThreads, kQueries <= 4 ? 4 : 2)
     decode(const __grid_constant__ Launch l) {
   __shared__ Shared<kQueries> shared;
   wait_for_predecessor();
-  const FastSlice& slice = l.a.slices[blockIdx.z];
+  const FastSlice slice = slice_of(l.a, blockIdx.z);
   const int kv_head = static_cast<int>(blockIdx.y) / l.chunks;
   const int first_query = static_cast<int>(blockIdx.y) % l.chunks * kQueries;
   if (first_query >= slice.count * l.group) return;
@@ -216,8 +259,13 @@ __global__ void __launch_bounds__(kThreads, kQueries <= 4 ? 4 : 2)
   const int team = thread / 16;
   const int sub = thread % 16;
 
+  const bool fresh = l.a.from.key != nullptr;
+  if (fresh) {
+    make_heads<kQueries>(l, slice, kv_head, first_query, begin, end, shared.rotated[0]);
+  }
   Team<kQueries> own;
-  load_team<kQueries>(l, slice, kv_head, first_query, sub, own);
+  load_team<kQueries>(l, slice, kv_head, first_query, sub, fresh ? shared.rotated[0] : nullptr,
+                      own);
   for (int first = begin; first < end; first += kDecodePiece) {
     attend_piece<kQueries>(l, slice, plane, first, team, sub, own);
   }
@@ -312,6 +360,7 @@ void attend_decode(const FastAttention& args, int multiprocessors, cudaStream_t 
     most = std::max(most, args.slices[i].count * l.group);
     longest = std::max<int64_t>(longest, args.slices[i].cache.length);
   }
+  longest = decode_reach(longest);
   if (most <= 1) return launch<1>(l, most, longest, multiprocessors, stream);
   if (most <= 2) return launch<2>(l, most, longest, multiprocessors, stream);
   if (most <= 4) return launch<4>(l, most, longest, multiprocessors, stream);

@@ -242,7 +242,6 @@ void launch(const FastAttention& a, cudaStream_t stream) {
   constexpr int kBytes = prefill_bytes(kDim, kTiles);
   static_assert(kBytes == (4 * kKeys + kQueries) * (kDim + 8) * sizeof(uint16_t));
   const auto kernel = prefill<kDim, kTiles>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   launch_overlapped(kernel, a,
                     dim3(static_cast<unsigned>(a.heads),
                          static_cast<unsigned>((a.slices[0].count + kQueries - 1) / kQueries)),

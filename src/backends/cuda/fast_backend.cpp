@@ -55,12 +55,13 @@ void* GrowingMemory::at_least(int64_t bytes) {
 }
 
 FastBackend::FastBackend(int index, BackendPtr host)
-    : CudaBackend(index, std::move(host)), rounded_(index), unpacked_(index), temporary_(nullptr) {
+    : CudaBackend(index, std::move(host)), rounded_(index), unpacked_(index), steps_(index) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "asking for the card's properties");
   card_ = {.multiprocessors = properties.multiProcessorCount,
            .shared_per_block = static_cast<int>(properties.sharedMemPerBlockOptin),
-           .shared_per_multiprocessor = static_cast<int>(properties.sharedMemPerMultiprocessor)};
+           .shared_per_multiprocessor = static_cast<int>(properties.sharedMemPerMultiprocessor),
+           .hopper_attention = hopper_attention_known()};
   allow_tf32();
   cublas_ = CublasLibrary::open(index);
   set_kernels(fmt::format("{} fast, {}", kernels(),
@@ -70,6 +71,7 @@ FastBackend::FastBackend(int index, BackendPtr host)
 }
 
 LinearWeight FastBackend::prepare(const LinearWeight& weight) {
+  steps_.forget();
   return prepare_as(weight, WeightLayout::tiles);
 }
 
@@ -85,22 +87,8 @@ int64_t FastBackend::attention_bytes(int64_t, int64_t) const { return kFastWorks
 
 KvLayer FastBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
                              int64_t capacity) {
-  if (head_dim > kMaxHeadDim) {
-    throw Error(
-        ErrorCode::unsupported,
-        fmt::format("cuda: heads of {} values, at most {} are known", head_dim, kMaxHeadDim));
-  }
-  const Tensor both(std::move(storage), 0, DType::bf16,
-                    {2, heads, capacity, bf16_stride(head_dim)});
-  if (bf16_stride(head_dim) != head_dim) {  // what pads a row is read
-    check(cudaMemsetAsync(both.raw(), 0, static_cast<size_t>(both.bytes()), stream()),
-          "clearing a cache");
-  }
-  return {.keys = both.rows(0, 1),
-          .values = both.rows(1, 1),
-          .heads = heads,
-          .head_dim = head_dim,
-          .capacity = capacity};
+  return make_kv_of(std::move(storage), {2, heads, capacity, bf16_stride(head_dim)}, DType::bf16,
+                    head_dim);
 }
 
 Product FastBackend::choose(int64_t rows, Weights weights) const {
@@ -152,6 +140,7 @@ void FastBackend::few_rows(const Input& input, Weights weights, std::span<const 
 
 void FastBackend::matrices(const Input& input, Weights weights, std::span<const Tensor> outs,
                            bool add) {
+  steps_.refuse();  // cuBLAS chooses when it is asked
   const int64_t in = input.x.dim(1);
   const int64_t stride = bf16_stride(in);
   const int64_t all = input.x.dim(0);
@@ -181,8 +170,9 @@ void FastBackend::matrices(const Input& input, Weights weights, std::span<const 
                 .weight_stride = stride,
                 .bias = bias_of(*weights[i]),
                 .add = add,
-                .out = floats(outs[i]) + row * outs_of,
-                .out_stride = outs_of},
+                .out = outs[i].raw() + row * outs_of * byte_size(outs[i].dtype()),
+                .out_stride = outs_of,
+                .half = outs[i].dtype() == DType::bf16},
                *weights[i]);
     }
   }
@@ -205,7 +195,8 @@ void FastBackend::multiply(const CublasLibrary::Product& product, const LinearWe
     launched("unpacking a weight");
     part.weight = unpacked;
     part.bias = product.bias == nullptr ? nullptr : product.bias + first;
-    part.out = product.out + first;
+    part.out = static_cast<std::byte*>(product.out) +
+               first * byte_size(product.half ? DType::bf16 : DType::f32);
     cublas_->multiply(part, stream());
   }
 }
@@ -237,8 +228,8 @@ void FastBackend::linear(const Tensor& x, const LinearWeight& weight, const Tens
 void FastBackend::append_kv(const Tensor& keys, const Tensor& values, KvLayer& kv) {
   if (keys.numel() == 0) return;
   AppendArgs args{};
-  args.key = floats(keys);
-  args.value = floats(values);
+  args.from.key = floats(keys);
+  args.from.value = floats(values);
   args.kv_heads = static_cast<int32_t>(kv.heads);
   args.head_dim = static_cast<int32_t>(kv.head_dim);
   args.count = 1;
@@ -252,14 +243,12 @@ void FastBackend::attention(const AttentionArgs& args, const Tensor& out) {
   if (out.numel() == 0) return;
   KvLayer kv = *args.kv;
   const std::array slices{KvSlice{.begin = 0, .count = args.query.dim(0), .kv = &kv}};
-  launch_attention(args.query, slices, std::array{args.first_position}, args.scale, args.causal,
-                   out);
+  FastAttention launch = attention_of(args.query, args.scale, args.causal, out);
+  launch_attention(launch, slices, std::array{args.first_position});
 }
 
-// Slices of few tokens side by side, the others one by one.
-void FastBackend::launch_attention(const Tensor& query, std::span<const KvSlice> slices,
-                                   std::span<const int64_t> positions, float scale, bool causal,
-                                   const Tensor& out) {
+FastAttention FastBackend::attention_of(const Tensor& query, float scale, bool causal,
+                                        const Tensor& out) const {
   FastAttention args{};
   args.query = floats(query);
   args.out = floats(out);
@@ -270,29 +259,46 @@ void FastBackend::launch_attention(const Tensor& query, std::span<const KvSlice>
   args.partial = reinterpret_cast<float*>(workspace().data());
   args.partial_floats = workspace().bytes() / byte_size(DType::f32);
   args.tickets = reinterpret_cast<uint32_t*>(tickets_->data());
-  const auto decode = [&] {
+  return args;
+}
+
+void FastBackend::launch_attention(FastAttention& args, std::span<const KvSlice> slices,
+                                   std::span<const int64_t> positions) {
+  args.count = 0;
+  const auto decode = [&](size_t end) {
     if (args.count == 0) return;
+    const auto count = static_cast<size_t>(args.count);
+    args.recorded = steps_.find(slices.subspan(end - count, count));
     attend_decode(args, card_.multiprocessors, stream());
     launched("attending");
     args.count = 0;
   };
   for (size_t i = 0; i < slices.size(); ++i) {
-    if (slices[i].count == 0) continue;
     args.kv_heads = static_cast<int32_t>(slices[i].kv->heads);
     if (slices[i].count <= kMostDecodeTokens) {
       args.slices[args.count++] = view(slices[i], positions[i]);
-      if (args.count == kMostSlices) decode();
+      if (args.count == kMostSlices) decode(i + 1);
       continue;
     }
-    decode();
+    decode(i);
+    steps_.refuse();
     args.slices[0] = view(slices[i], positions[i]);
     args.count = 1;
-    attend_prefill(args, prefill_tiles(slices[i].count, args.heads, args.head_dim, card_),
-                   stream());
+    if (hopper_attention_applies(slices[i].count, args.head_dim, card_)) {
+      attend_prefill_hopper(args, stream());
+    } else {
+      attend_prefill(args, prefill_tiles(slices[i].count, args.heads, args.head_dim, card_),
+                     stream());
+    }
     launched("attending");
     args.count = 0;
   }
-  decode();
+  decode(slices.size());
+}
+
+void FastBackend::repeat(const RepeatedStep& step, const std::function<void()>& body) {
+  const void* temporary = temporary_ == nullptr ? nullptr : temporary_->data();
+  steps_.repeat(step, std::array{rounded_.now(), unpacked_.now(), temporary}, stream(), body);
 }
 
 }  // namespace squint::cuda

@@ -7,6 +7,7 @@
 #include "backends/cuda/cublas_library.h"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/fast_kernels.h"
+#include "backends/cuda/recorded_steps.h"
 #include "ops/fused.h"
 
 namespace squint::cuda {
@@ -21,6 +22,7 @@ class GrowingMemory {
  public:
   explicit GrowingMemory(int index) : index_(index) {}
   void* at_least(int64_t bytes);
+  const void* now() const { return storage_ == nullptr ? nullptr : storage_->data(); }
 
  private:
   int index_;
@@ -49,9 +51,15 @@ class FastBackend final : public CudaBackend, public FusedOperators {
   void norm_gated(const Tensor& x, const Tensor& norm, float eps, const LinearWeight& gate,
                   const LinearWeight& up, const Tensor& out) override;
   void linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
+  void norm_gated_add(const Tensor& x, const Tensor& norm, float eps, const LinearWeight& gate,
+                      const LinearWeight& up, const LinearWeight& down, const Tensor& inner,
+                      const Tensor& out) override;
   void norm_rotate_append(const HeadsArgs& args, std::span<const KvSlice> slices) override;
   void attend(const Tensor& query, std::span<const KvSlice> slices, float scale,
               const Tensor& out) override;
+  void attend_heads(const HeadsArgs& args, std::span<const KvSlice> slices, float scale,
+                    const Tensor& out) override;
+  void repeat(const RepeatedStep& step, const std::function<void()>& body) override;
   void layer_norm_linears(const Tensor& x, const Tensor& norm, const Tensor& norm_bias, float eps,
                           std::span<const LinearWeight* const> weights,
                           std::span<const Tensor> outs) override;
@@ -71,13 +79,15 @@ class FastBackend final : public CudaBackend, public FusedOperators {
   Product choose(int64_t rows, Weights weights) const;
   void few_rows(const Input& input, Weights weights, std::span<const Tensor> outs,
                 Epilogue epilogue);
-  // By cuBLAS. More than one weight share the rounding of x.
+  // By cuBLAS, outs in float32 or bf16. More than one weight share the rounding of x.
   void matrices(const Input& input, Weights weights, std::span<const Tensor> outs, bool add);
   void multiply(const CublasLibrary::Product& product, const LinearWeight& weight);
   Tensor temporary(const Shape& shape);
-  void launch_attention(const Tensor& query, std::span<const KvSlice> slices,
-                        std::span<const int64_t> positions, float scale, bool causal,
-                        const Tensor& out);
+  FastAttention attention_of(const Tensor& query, float scale, bool causal,
+                             const Tensor& out) const;
+  // Slices of few tokens side by side, the others one by one.
+  void launch_attention(FastAttention& args, std::span<const KvSlice> slices,
+                        std::span<const int64_t> positions);
 
   CardLimits card_{};
   std::unique_ptr<CublasLibrary> cublas_;  // nothing where it is not installed
@@ -85,6 +95,7 @@ class FastBackend final : public CudaBackend, public FusedOperators {
   GrowingMemory rounded_;               // x in bf16
   GrowingMemory unpacked_;              // some rows of a weight
   std::shared_ptr<Storage> temporary_;  // what is between two steps of one operator
+  RecordedSteps steps_;
 };
 
 }  // namespace squint::cuda

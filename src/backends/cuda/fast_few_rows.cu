@@ -356,7 +356,6 @@ template <class Format, int kStreams, int kStages, int kTeam>
 void launch(const Launch& l, cudaStream_t stream) {
   static_assert(sizeof(Launch) < 4096, "parameters of a kernel");
   const auto kernel = few_rows<Format, kStreams, kStages, kTeam>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, l.plan.shared_bytes);
   launch_overlapped(
       kernel, l, dim3(static_cast<unsigned>(l.plan.blocks), static_cast<unsigned>(l.plan.splits)),
       kThreads, static_cast<size_t>(l.plan.shared_bytes), stream);

@@ -78,6 +78,41 @@ void FastBackend::norm_gated(const Tensor& x, const Tensor& norm, float eps,
   }
 }
 
+// Of matrices, what goes into the last product is made in bf16: a third of the bytes.
+void FastBackend::norm_gated_add(const Tensor& x, const Tensor& norm, float eps,
+                                 const LinearWeight& gate, const LinearWeight& up,
+                                 const LinearWeight& down, const Tensor& inner, const Tensor& out) {
+  if (out.numel() == 0) return;
+  const auto matrix = [&](const LinearWeight& weight) {
+    return choose(x.dim(0), std::array{&weight}) == Product::matrix;
+  };
+  const int64_t n = inner.dim(1);
+  const bool aligned = reinterpret_cast<uintptr_t>(inner.raw()) % 16 == 0 && n == bf16_stride(n);
+  if (!matrix(gate) || !matrix(up) || !matrix(down) || !aligned || !gate.bias.empty() ||
+      !up.bias.empty()) {
+    return FusedOperators::norm_gated_add(x, norm, eps, gate, up, down, inner, out);
+  }
+  const int64_t begin = inner.raw() - inner.storage()->data();
+  const Tensor gated(inner.storage(), begin, DType::bf16, inner.shape());
+  const Tensor uppers(inner.storage(), begin + gated.bytes(), DType::bf16, inner.shape());
+  matrices({.x = x, .norm = norm, .eps = eps}, std::array{&gate, &up}, std::array{gated, uppers},
+           false);
+  gate_bf16(gated.raw(), uppers.raw(), gated.numel(), stream());
+  launched("computing values");
+  multiply({.rows = x.dim(0),
+            .outs = down.out_features,
+            .in = n,
+            .x = gated.raw(),
+            .x_stride = n,
+            .weight = nullptr,
+            .weight_stride = n,
+            .bias = down.bias.empty() ? nullptr : floats(down.bias),
+            .add = true,
+            .out = floats(out),
+            .out_stride = down.out_features},
+           down);
+}
+
 void FastBackend::linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
   if (out.numel() == 0) return;
   const std::array weights{&weight};
@@ -94,16 +129,26 @@ void FastBackend::linear_add(const Tensor& x, const LinearWeight& weight, const 
   add(product, out);
 }
 
+namespace {
+
+HeadsOfStep heads_of(const HeadsArgs& heads) {
+  return {.key = floats(heads.key),
+          .value = floats(heads.value),
+          .query_norm = floats(heads.query_norm),
+          .key_norm = floats(heads.key_norm),
+          .eps = heads.eps,
+          .cosine = floats(heads.cosine),
+          .sine = floats(heads.sine)};
+}
+
+}  // namespace
+
 void FastBackend::norm_rotate_append(const HeadsArgs& heads, std::span<const KvSlice> slices) {
+  if (slices.empty()) return;
+  steps_.refuse();  // positions would be those of today
   AppendArgs args{};
   args.query = floats(heads.query);
-  args.key = floats(heads.key);
-  args.value = floats(heads.value);
-  args.query_norm = floats(heads.query_norm);
-  args.key_norm = floats(heads.key_norm);
-  args.eps = heads.eps;
-  args.cosine = floats(heads.cosine);
-  args.sine = floats(heads.sine);
+  args.from = heads_of(heads);
   args.heads = static_cast<int32_t>(heads.query.dim(1));
   args.kv_heads = static_cast<int32_t>(heads.key.dim(1));
   args.head_dim = static_cast<int32_t>(heads.query.dim(2));
@@ -121,7 +166,29 @@ void FastBackend::attend(const Tensor& query, std::span<const KvSlice> slices, f
                          const Tensor& out) {
   std::vector<int64_t> positions;
   for (const KvSlice& slice : slices) positions.push_back(slice.kv->length - slice.count);
-  launch_attention(query, slices, positions, scale, true, out);
+  FastAttention args = attention_of(query, scale, true, out);
+  launch_attention(args, slices, positions);
+}
+
+// Of few tokens in one kernel.
+void FastBackend::attend_heads(const HeadsArgs& heads, std::span<const KvSlice> slices, float scale,
+                               const Tensor& out) {
+  std::vector<KvSlice> few;
+  std::vector<KvSlice> many;
+  for (const KvSlice& slice : slices) {
+    (slice.count <= kMostDecodeTokens ? few : many).push_back(slice);
+  }
+  norm_rotate_append(heads, many);
+  attend(heads.query, many, scale, out);
+  if (few.empty()) return;
+  std::vector<int64_t> positions;
+  for (const KvSlice& slice : few) {
+    positions.push_back(slice.kv->length);
+    slice.kv->length += slice.count;
+  }
+  FastAttention args = attention_of(heads.query, scale, true, out);
+  args.from = heads_of(heads);
+  launch_attention(args, few, positions);
 }
 
 }  // namespace squint::cuda

@@ -89,6 +89,9 @@ void fast_few_rows(const FewRowsArgs& args, const CardLimits& card, cudaStream_t
 // gate = silu(gate) ∘ up, of n values: see pointwise. Here for the sake of vectors.
 void gate_values(float* gate, const float* up, int64_t n, cudaStream_t stream);
 
+// The same in bf16, both of whole sixteen bytes.
+void gate_bf16(void* gate, const void* up, int64_t n, cudaStream_t stream);
+
 // keys, values in bf16 [heads, capacity, stride]: what lies between head_dim and stride is zero.
 struct FastCache {
   uint16_t* keys;
@@ -106,22 +109,34 @@ struct FastSlice {
   int32_t position;
 };
 
-struct AppendArgs {
-  float* query;  // [tokens, heads, head_dim], or null
-  float* key;    // [tokens, kv_heads, head_dim]
+// Of a step that is recorded, to be run again with other caches: `slices` are in memory, and so is
+// how many keys the cache of each holds before.
+struct RecordedSlices {
+  const FastSlice* slices;  // null: of a call that is not recorded
+  const int32_t* filled;
+};
+
+// Heads on their way from a product to attention.
+struct HeadsOfStep {
+  const float* key;  // [tokens, kv_heads, head_dim]
   const float* value;
   const float* query_norm;  // [head_dim], or null: as it is, without rotation
   const float* key_norm;
   float eps;
   const float* cosine;  // [tokens, head_dim / 2]
   const float* sine;
+};
+
+struct AppendArgs {
+  float* query;  // [tokens, heads, head_dim], or null
+  HeadsOfStep from;
   int32_t heads;
   int32_t kv_heads;
   int32_t head_dim;
   int32_t count;
   FastSlice slices[kMostSlices];
 };
-// Query and key normalised and rotated in place; key and value into the caches.
+// Query and key normalised and rotated, the query in place; key and value into the caches.
 void append_fast(const AppendArgs& args, cudaStream_t stream);
 
 struct FastAttention {
@@ -137,11 +152,18 @@ struct FastAttention {
   float* partial;
   int64_t partial_floats;
   uint32_t* tickets;  // kSplitTickets words of zero
+  // Of decoding, or without a key: query and key are still to be normalised and rotated, key and
+  // value to be put into the caches, whose length counts them already.
+  HeadsOfStep from;
+  RecordedSlices recorded;
   FastSlice slices[kMostSlices];
 };
 // Few queries a slice, over long caches.
 void attend_decode(const FastAttention& args, int multiprocessors, cudaStream_t stream);
 // One slice, many queries; tiles as prefill_tiles says.
 void attend_prefill(const FastAttention& args, int tiles, cudaStream_t stream);
+// The same where hopper_attention_applies, on a card for which it was compiled.
+bool hopper_attention_known();
+void attend_prefill_hopper(const FastAttention& args, cudaStream_t stream);
 
 }  // namespace squint::cuda

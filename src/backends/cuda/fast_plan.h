@@ -11,6 +11,7 @@ struct CardLimits {
   int multiprocessors;
   int shared_per_block;  // bytes that a block may ask for
   int shared_per_multiprocessor;
+  bool hopper_attention = false;  // that its kernel was compiled for it
 };
 
 enum class Product : uint8_t {
@@ -132,6 +133,13 @@ constexpr int64_t kMostDecodeTokens = 4;
 // already: heads of keys, and slices.
 constexpr int kDecodePiece = 32;
 constexpr int kMostDecodeSplits = 128;
+// Up to which length a recorded step serves caches of `length` keys, however it is cut: not for
+// every token another one.
+inline int64_t decode_reach(int64_t length) {
+  int64_t reach = kDecodePiece;
+  while (reach < length) reach *= 2;
+  return reach;
+}
 inline int decode_splits(int64_t longest, int64_t rows, int multiprocessors) {
   const int64_t pieces = std::max<int64_t>((longest + kDecodePiece - 1) / kDecodePiece, 1);
   // Four blocks for each multiprocessor keep it reading; splits of one piece only make more to
@@ -161,6 +169,15 @@ inline int prefill_tiles(int64_t tokens, int64_t heads, int64_t head_dim, const 
   const bool short_one = (tokens + 127) / 128 * heads < 2 * card.multiprocessors;
   const bool fits = prefill_bytes(prefill_width(head_dim), 2) <= card.shared_per_block;
   return short_one || !fits ? 1 : 2;
+}
+
+// Queries of a block of the kernel for Hopper; fewer leave much of it idle. Heads of 72 were slower
+// with it than with the other.
+constexpr int kHopperQueries = 128;
+constexpr int kHopperWidth = 128;
+inline bool hopper_attention_applies(int64_t tokens, int64_t head_dim, const CardLimits& card) {
+  return card.hopper_attention && prefill_width(head_dim) == kHopperWidth &&
+         tokens >= 2 * kHopperQueries;
 }
 
 }  // namespace squint::cuda

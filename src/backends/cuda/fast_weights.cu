@@ -216,6 +216,19 @@ __global__ void gate_fours(float4* gate, const float4* up, int64_t fours) {
   gate[i] = {gated(x.x, y.x), gated(x.y, y.y), gated(x.z, y.z), gated(x.w, y.w)};
 }
 
+__device__ __forceinline__ uint32_t gated_pair(uint32_t gate, uint32_t up) {
+  return bf16_pair(gated(low_float(gate), low_float(up)), gated(high_float(gate), high_float(up)));
+}
+
+__global__ void gate_eights(uint4* gate, const uint4* up, int64_t eights) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= eights) return;
+  const uint4 x = gate[i];
+  const uint4 y = up[i];
+  gate[i] = {gated_pair(x.x, y.x), gated_pair(x.y, y.y), gated_pair(x.z, y.z),
+             gated_pair(x.w, y.w)};
+}
+
 }  // namespace
 
 void tile_int4(const DeviceMatrix& from, void* values, uint32_t* groups, cudaStream_t stream) {
@@ -261,6 +274,11 @@ void gate_values(float* gate, const float* up, int64_t n, cudaStream_t stream) {
   }
   gate_fours<<<blocks_for(n / 4), kThreads, 0, stream>>>(
       reinterpret_cast<float4*>(gate), reinterpret_cast<const float4*>(up), n / 4);
+}
+
+void gate_bf16(void* gate, const void* up, int64_t n, cudaStream_t stream) {
+  gate_eights<<<blocks_for(n / 8), kThreads, 0, stream>>>(static_cast<uint4*>(gate),
+                                                          static_cast<const uint4*>(up), n / 8);
 }
 
 }  // namespace squint::cuda

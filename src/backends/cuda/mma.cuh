@@ -15,6 +15,7 @@
 #include <cuda_bf16.h>
 
 #include <cstdint>
+#include <unordered_map>
 
 namespace squint::cuda {
 
@@ -96,13 +97,31 @@ __device__ __forceinline__ void let_successor_begin() {
 #endif
 }
 
+// What a kernel may ask for, said once for a card: such a call costs what a launch does.
+template <class Args>
+void prepare_kernel(void (*kernel)(Args), size_t shared_bytes) {
+  struct Prepared {
+    int device = -1;
+    size_t shared_bytes = 0;
+  };
+  static thread_local std::unordered_map<const void*, Prepared> all;
+  int device = 0;
+  cudaGetDevice(&device);
+  Prepared& known = all[reinterpret_cast<const void*>(kernel)];
+  if (known.device == device && known.shared_bytes >= shared_bytes) return;
+  // Kernels that want different divisions of a multiprocessor's memory cannot share it.
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                       cudaSharedmemCarveoutMaxShared);
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       static_cast<int>(shared_bytes));
+  known = {device, shared_bytes};
+}
+
 // Launches kernel(args), which calls wait_for_predecessor.
 template <class Args>
 void launch_overlapped(void (*kernel)(Args), const Args& args, dim3 blocks, int threads,
                        size_t shared_bytes, cudaStream_t stream) {
-  // Kernels that want different divisions of a multiprocessor's memory cannot share it.
-  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                       cudaSharedmemCarveoutMaxShared);
+  prepare_kernel(kernel, shared_bytes);
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;

@@ -188,21 +188,19 @@ void DecoderBlock::run_fused(Context& cx, const Tensor& cosine, const Tensor& si
   ops::norm_linears(cx, hidden, norm(NormRole::attention), eps,
                     std::array{&linear(q), &linear(k), &linear(v)},
                     std::array{queries, keys, values});
-  const Tensor by_head = queries.reshaped({tokens, config_.heads, d});
-  ops::norm_rotate_append(cx,
-                          {.query = by_head,
-                           .key = keys.reshaped({tokens, config_.kv_heads, d}),
-                           .value = values.reshaped({tokens, config_.kv_heads, d}),
-                           .query_norm = norm(NormRole::query),
-                           .key_norm = norm(NormRole::key),
-                           .eps = eps,
-                           .cosine = cosine,
-                           .sine = sine},
-                          sequences);
-  ops::attend(cx, by_head, sequences, 1.0f / std::sqrt(static_cast<float>(d)), mixed);
+  ops::attend_heads(cx,
+                    {.query = queries.reshaped({tokens, config_.heads, d}),
+                     .key = keys.reshaped({tokens, config_.kv_heads, d}),
+                     .value = values.reshaped({tokens, config_.kv_heads, d}),
+                     .query_norm = norm(NormRole::query),
+                     .key_norm = norm(NormRole::key),
+                     .eps = eps,
+                     .cosine = cosine,
+                     .sine = sine},
+                    sequences, 1.0f / std::sqrt(static_cast<float>(d)), mixed);
   ops::linear_add(cx, mixed, linear(o), hidden);
-  ops::norm_gated(cx, hidden, norm(NormRole::mlp), eps, linear(gate), linear(up), gated);
-  ops::linear_add(cx, gated, linear(down), hidden);
+  ops::norm_gated_add(cx, hidden, norm(NormRole::mlp), eps, linear(gate), linear(up), linear(down),
+                      gated, hidden);
 }
 
 Tensor DecoderBlock::run(Context& cx, const Tensor& cosine, const Tensor& sine,

@@ -54,22 +54,35 @@ void Embedding::gather(Context& cx, std::span<const int32_t> ids, const Tensor& 
   const int64_t rows = packed != nullptr ? packed->rows : std::get<Tensor>(table_).dim(0);
   SQUINT_CHECK(static_cast<int64_t>(ids.size()) == hidden.dim(0));
   SQUINT_CHECK(packed != nullptr || std::get<Tensor>(table_).dim(1) == hidden.dim(1));
+  // To a card many rows go as they are stored, half the bytes.
+  constexpr int64_t kMany = 64;
+  const bool as_stored = packed == nullptr && std::get<Tensor>(table_).dtype() == DType::bf16 &&
+                         cx.backend.device().kind != DeviceKind::cpu && hidden.dim(0) >= kMany;
   const HostWork work(cx.backend);
-  const Tensor host = work.tensor(DType::f32, hidden.shape());
+  const Tensor host = work.tensor(as_stored ? DType::bf16 : DType::f32, hidden.shape());
   constexpr int64_t kGrain = 16;  // a single token is not worth waking anybody
   work.each(hidden.dim(0), kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; ++at) {
       const int32_t id = ids[static_cast<size_t>(at)];
       SQUINT_CHECK(id >= 0 && id < rows);
-      const std::span<float> to = host.rows(at, 1).span<float>();
+      const Tensor to = host.rows(at, 1);
       if (packed != nullptr) {
-        dequantize_row(*packed, id, to);
+        dequantize_row(*packed, id, to.span<float>());
+        continue;
+      }
+      const Tensor row = std::get<Tensor>(table_).rows(id, 1);
+      if (as_stored) {
+        std::ranges::copy(row.span<const bf16>(), to.span<bf16>().begin());
       } else {
-        to_f32(std::get<Tensor>(table_).rows(id, 1), to);
+        to_f32(row, to.span<float>());
       }
     }
   });
-  cx.backend.copy(host, hidden);
+  if (!as_stored) return cx.backend.copy(host, hidden);
+  const Arena::Scope scope(cx.scratch);
+  const Tensor narrow = cx.scratch.tensor(hidden.shape(), DType::bf16);
+  cx.backend.copy(host, narrow);
+  ops::scale_weight(cx, narrow, {}, {}, hidden);
 }
 
 // Around a row that is read the kernel maps its neighbours: with the rows of a long prompt, soon
@@ -210,14 +223,27 @@ Tensor Model::step(Context& cx, std::span<const NextToken> tokens) const {
   Tensor hidden = cx.scratch.tensor({static_cast<int64_t>(ids.size()), config_.text.hidden});
   embedding_.gather(cx, ids, hidden);
   const RotaryTable rotary = device_rotary(cx, positions, config_.text);
-  std::vector<KvSlice> slices(tokens.size());
+  std::vector<KvLayer*> caches;
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      slices[i] = {static_cast<int64_t>(i), 1, &tokens[i].cache->layers[layer]};
-    }
-    blocks_[layer].forward(cx, rotary.cosine, rotary.sine, slices, hidden);
+    for (const NextToken& token : tokens) caches.push_back(&token.cache->layers[layer]);
   }
-  embedding_.give_back();
+  const std::array tensors{hidden, rotary.cosine, rotary.sine};
+  const RepeatedStep step{.whose = this,
+                          .tensors = tensors,
+                          .caches = caches,
+                          .sequences = static_cast<int64_t>(tokens.size())};
+  ops::repeat(cx, step, [&] {
+    std::vector<KvSlice> slices(tokens.size());
+    for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+      for (size_t i = 0; i < tokens.size(); ++i) {
+        slices[i] = {static_cast<int64_t>(i), 1, &tokens[i].cache->layers[layer]};
+      }
+      blocks_[layer].forward(cx, rotary.cosine, rotary.sine, slices, hidden);
+    }
+  });
+  // Not each time: a token reads one row.
+  constexpr int64_t kTokensBetween = 64;
+  if (!tokens.empty() && tokens.front().position % kTokensBetween == 0) embedding_.give_back();
   return hidden;
 }
 
