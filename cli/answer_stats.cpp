@@ -53,10 +53,16 @@ std::string stats_text(const Completion& c, int64_t weight_bytes) {
   };
   fact("tokens", fmt::format("{} in the prompt, {} of them of images; {} in the answer{}",
                              c.prompt_tokens, c.image_tokens, c.ids.size(), cut_note(c)));
-  if (c.image_tokens > 0) fact("images", timed(c.ms_images, 0));
+  if (c.image_tokens > 0) {
+    fact("images", timed(c.ms_images, 0) + (c.known_images > 0 ? ", known from before" : ""));
+  }
   fact("prefill", timed(c.ms_prefill, s.prefill_tokens_a_second));
   fact("first token", fmt::format("after {:.1f} ms", s.ms_first_token));
   if (s.decode_tokens_a_second > 0) fact("decode", timed(c.ms_decode, s.decode_tokens_a_second));
+  if (c.guessed_tokens > 0) {
+    fact("guesses", fmt::format("{} of {} tokens right, from earlier text", c.right_guesses,
+                                c.guessed_tokens));
+  }
   fact("memory", fmt::format("{} at most, weights on disk {}", bytes_text(s.peak_memory),
                              bytes_text(weight_bytes)));
   return out;
@@ -64,12 +70,15 @@ std::string stats_text(const Completion& c, int64_t weight_bytes) {
 
 void add_stats(nlohmann::ordered_json& json, const Completion& c) {
   const AnswerStats s = stats_of(c);
+  json["known_images"] = c.known_images;
   json["ms_images"] = c.ms_images;
   json["ms_prefill"] = c.ms_prefill;
   json["ms_decode"] = c.ms_decode;
   json["ms_first_token"] = s.ms_first_token;
   json["prefill_tokens_per_second"] = s.prefill_tokens_a_second;
   json["decode_tokens_per_second"] = s.decode_tokens_a_second;
+  json["guessed_tokens"] = c.guessed_tokens;
+  json["right_guesses"] = c.right_guesses;
   json["peak_memory_bytes"] = s.peak_memory;
 }
 

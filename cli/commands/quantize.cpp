@@ -199,9 +199,10 @@ void run(Options& options, const Outcome& outcome) {
   choose(options, q);
   // A single product of an 8B's widths takes seconds. What the journal has, it has.
   if (outcome.insist_on_stop) {
-    outcome.insist_on_stop(fmt::format("interrupted; finished layers are kept in {}.journal: the "
-                                       "same command continues after them",
-                                       q.output.string()));
+    outcome.insist_on_stop(
+        fmt::format("interrupted; finished layers are kept in {}.journal: the "
+                    "same command continues after them",
+                    q.output.string()));
   }
   const BackendPtr backend = options.device.open();
   if (options.plan) {

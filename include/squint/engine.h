@@ -56,6 +56,9 @@ struct Request {
   std::vector<int32_t> ids;
   // and a fixed length: end tokens become part of the answer, which goes on to max_tokens.
   bool ignore_end = false;
+  // Whether tokens may be guessed from earlier text and checked together, where that is cheap and
+  // the answer is greedy: it is the same, only sooner.
+  bool guesses = true;
 };
 
 enum class FinishReason : uint8_t {
@@ -69,9 +72,12 @@ struct Completion {
   FinishReason finish = FinishReason::stop;
   int64_t prompt_tokens = 0;  // of them image_tokens
   int64_t image_tokens = 0;
-  double ms_images = 0;   // decoding, resizing, vision tower
-  double ms_prefill = 0;  // prompt to first token, images not included
-  double ms_decode = 0;   // all further tokens
+  int64_t known_images = 0;    // that the request before had too: their features are still there
+  double ms_images = 0;        // decoding, resizing, vision tower
+  double ms_prefill = 0;       // prompt to first token, images not included
+  double ms_decode = 0;        // all further tokens
+  int64_t guessed_tokens = 0;  // see Request::guesses; of them right_guesses saved a step each
+  int64_t right_guesses = 0;
 };
 
 class Engine {

@@ -41,6 +41,7 @@ Request request_of(int64_t tokens) {
   request.max_tokens = tokens;
   request.sampling.temperature = 0;
   request.ignore_end = true;
+  request.guesses = false;  // every token is to take a step
   return request;
 }
 

@@ -89,6 +89,9 @@ class Backend {
   virtual std::string_view kernels() const = 0;  // which kernel table runs, "avx2"
   virtual Device device() const = 0;
   virtual bool is_exact() const { return true; }  // float32 throughout
+  // Rows that a step of decoding may have for hardly more than the price of one, each with the bits
+  // that it would have alone; 1: they cost more, or come out otherwise.
+  virtual int64_t rows_for_the_price_of_one() const { return 1; }
   // Workers for what stays on the host: image decoding, observers, statistics.
   virtual ThreadPool& host_threads() = 0;
   // What this device does better whole, or null; see fused.h.

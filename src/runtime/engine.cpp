@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/process_memory.h"
@@ -112,7 +113,7 @@ class Engine::Impl {
       const int64_t limit = limit_of(request, input);
       Sequence& s = all.emplace_back(request, std::move(input), limit,
                                      model_.processor().tokenizer(), generation_.eos_token_ids);
-      s.features = model_.encode_images(cx, s.input());
+      encode_images(cx, s, requests.size() == 1);
       throw_if_stopped(stop);
       if (!s.features.empty()) s.done.ms_images = ms_since(start);
     }
@@ -129,6 +130,40 @@ class Engine::Impl {
   }
 
  private:
+  // An image whose features are at hand.
+  struct KnownImage {
+    qwen3_vl::Patches pixels;
+    qwen3_vl::ImageFeatures features;
+
+    bool shows(const qwen3_vl::Patches& other) const {
+      const Tensor& a = pixels.values;
+      const Tensor& b = other.values;
+      return pixels.grid == other.grid && a.shape() == b.shape() &&
+             std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
+    }
+  };
+
+  // In a conversation every turn shows the images of those before. What this one does not show is
+  // forgotten before anything else is computed.
+  void encode_images(Context& cx, Sequence& s, bool keep) {
+    const std::vector<qwen3_vl::Patches>& images = s.input().images;
+    s.features.resize(images.size());
+    std::vector<bool> known(images.size());
+    for (size_t i = 0; i < images.size(); ++i) {
+      const auto same = std::ranges::find_if(
+          known_images_, [&](const KnownImage& k) { return k.shows(images[i]); });
+      if (same == known_images_.end()) continue;
+      s.features[i] = same->features;
+      known[i] = true;
+    }
+    known_images_.clear();
+    for (size_t i = 0; i < images.size(); ++i) {
+      if (!known[i]) s.features[i] = model_.encode_image(cx, images[i]);
+      if (keep) known_images_.push_back({images[i], s.features[i]});
+    }
+    s.done.known_images = std::ranges::count(known, true);
+  }
+
   // Tokens of an answer, as the model's positions allow.
   int64_t limit_of(const Request& request, const qwen3_vl::ModelInput& input) const {
     const int64_t room = model_.config().text.max_positions - input.tokens();
@@ -209,28 +244,63 @@ class Engine::Impl {
       throw_if_stopped(stop);
       const auto start = Clock::now();
       const Arena::Scope scope(cx.scratch);
-      std::vector<qwen3_vl::NextToken> tokens;
-      for (Sequence* s : active) tokens.push_back(s->next());
-      take(cx, model_.logits(cx, model_.step(cx, tokens)), active, on_text);
+      // With more than one under way there is no room for guesses.
+      const std::vector<int32_t> guess =
+          active.size() > 1 ? std::vector<int32_t>()
+                            : active.front()->guess(backend_.rows_for_the_price_of_one() - 1);
+      if (!guess.empty()) {
+        check_guess(cx, *active.front(), guess, on_text);
+      } else {
+        std::vector<qwen3_vl::NextToken> tokens;
+        for (Sequence* s : active) tokens.push_back(s->next());
+        take(cx, model_.logits(cx, model_.step(cx, tokens)), active, on_text);
+      }
       const double share = ms_since(start) / static_cast<double>(active.size());
       for (Sequence* s : active) s->done.ms_decode += share;
     }
   }
 
+  // One step for the next token and those that may follow it: of these it keeps what the model says
+  // itself, and the token after.
+  void check_guess(Context& cx, Sequence& s, const std::vector<int32_t>& guess,
+                   const OnText& on_text) const {
+    const qwen3_vl::NextToken first = s.next();
+    const int64_t before = s.cache.layers.front().length;
+    std::vector<int32_t> ids{first.id};
+    ids.insert(ids.end(), guess.begin(), guess.end());
+    const Tensor said = said_in(cx, model_.logits(cx, model_.extend(cx, ids, first)));
+    size_t right = 0;
+    while (true) {
+      const int32_t token = said.span<int32_t>()[right];
+      s.take(token, on_text);
+      if (s.has_ended() || right == guess.size() || token != guess[right]) break;
+      s.next();  // its place in the cache is taken
+      ++right;
+    }
+    const auto kept = static_cast<int64_t>(right);
+    for (KvLayer& layer : s.cache.layers) layer.length = before + 1 + kept;
+    s.judge(std::ssize(guess), kept);
+  }
+
+  // The token with the largest logit of each row, on the host. Rows of the head past the vocabulary
+  // have no text.
+  Tensor said_in(Context& cx, const Tensor& logits) const {
+    const Tensor ids = cx.scratch.tensor({logits.dim(0)}, DType::i32);
+    ops::argmax(cx, logits, model_.processor().tokenizer().size(), ids);
+    return on_host(cx, ids);
+  }
+
   // A row of logits for each.
   void take(Context& cx, const Tensor& logits, std::span<Sequence* const> sequences,
             const OnText& on_text) const {
-    // Rows of the head past the vocabulary have no text.
-    const auto known = static_cast<size_t>(model_.processor().tokenizer().size());
     if (std::ranges::all_of(sequences, &Sequence::is_greedy)) {  // spares the logits a way
-      const Tensor ids = cx.scratch.tensor({logits.dim(0)}, DType::i32);
-      ops::argmax(cx, logits, static_cast<int64_t>(known), ids);
-      const Tensor host = on_host(cx, ids);
+      const Tensor host = said_in(cx, logits);
       for (size_t i = 0; i < sequences.size(); ++i) {
         sequences[i]->take(host.span<int32_t>()[i], on_text);
       }
       return;
     }
+    const auto known = static_cast<size_t>(model_.processor().tokenizer().size());
     const Tensor host = copy_to_host(cx, logits);  // penalties are written into it
     for (size_t i = 0; i < sequences.size(); ++i) {
       const Tensor row = host.rows(static_cast<int64_t>(i), 1);
@@ -244,6 +314,7 @@ class Engine::Impl {
   qwen3_vl::Model model_;
   Arena scratch_;
   runtime::GenerationConfig generation_;
+  std::vector<KnownImage> known_images_;  // of the last request, where it came alone
 };
 
 Engine::Engine(const std::filesystem::path& model, Backend& backend)

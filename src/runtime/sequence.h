@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "models/qwen3_vl/model.h"
+#include "runtime/prompt_lookup.h"
 #include "squint/engine.h"
 #include "text/stream_decoder.h"
 
@@ -27,6 +28,9 @@ class Sequence {
   void take(std::span<float> logits, const Engine::OnText& on_text = {});
   void take(int32_t token, const Engine::OnText& on_text = {});
   bool has_ended() const { return has_ended_; }
+  // Tokens that may follow the last one, at most `most` and none past the limit.
+  std::vector<int32_t> guess(int64_t most);
+  void judge(int64_t guessed, int64_t right);
   // What the last token taken asks for next.
   qwen3_vl::NextToken next() { return {last_, position_++, &cache}; }
 
@@ -41,6 +45,7 @@ class Sequence {
   std::span<const int64_t> end_tokens_;
   text::StreamDecoder stream_;
   Random random_;
+  PromptLookup lookup_;
   int32_t last_ = 0;
   int64_t position_;
   bool has_ended_ = false;

@@ -243,6 +243,36 @@ TEST_F(EngineTest, StopsWhileItAnswers) {
   EXPECT_EQ(pieces, 1u);
 }
 
+TEST_F(EngineTest, AnImageIsEncodedOnceInAConversation) {
+  Engine engine = fresh();
+  Request request = image_request();
+  const Completion first = engine.generate(request);
+  EXPECT_EQ(first.known_images, 0);
+  const Completion again = engine.generate(request);
+  EXPECT_EQ(again.known_images, 1);
+  EXPECT_EQ(again.ids, first.ids);
+  engine.generate(text_request());
+  EXPECT_EQ(engine.generate(request).known_images, 0);
+}
+
+// Of a model that says the same again and again once its answer should have ended.
+TEST_F(EngineTest, GuessesChangeNothingButTheNumberOfSteps) {
+  const BackendPtr fast = open_backend({.name = "cpu", .arithmetic = Arithmetic::fast});
+  Engine engine(test::repo_dir() / "models/reader", *fast);
+  Request request = image_request();
+  request.max_tokens = 120;
+  request.ignore_end = true;
+  const Completion guessed = engine.generate(request);
+  request.guesses = false;
+  const Completion alone = engine.generate(request);
+  EXPECT_EQ(guessed.ids, alone.ids);
+  EXPECT_EQ(guessed.text, alone.text);
+  EXPECT_EQ(guessed.ids.size(), 120u);
+  EXPECT_GT(guessed.right_guesses, 0);
+  EXPECT_GE(guessed.guessed_tokens, guessed.right_guesses);
+  EXPECT_EQ(alone.guessed_tokens, 0);
+}
+
 TEST_F(EngineTest, NonsenseIsRefused) {
   const auto refused = [&](ErrorCode code, const auto& change, const std::string& part) {
     Request request = text_request();

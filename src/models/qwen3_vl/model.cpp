@@ -177,7 +177,7 @@ KvCache Model::make_cache(Context& cx, int64_t capacity) const {
 
 std::vector<ImageFeatures> Model::encode_images(Context& cx, const ModelInput& input) const {
   std::vector<ImageFeatures> features;
-  for (const Patches& image : input.images) features.push_back(vision_.encode(cx, image));
+  for (const Patches& image : input.images) features.push_back(encode_image(cx, image));
   return features;
 }
 
@@ -210,6 +210,21 @@ Tensor Model::prefill(Context& cx, std::span<const Prompt> prompts) const {
     }
   }
   embedding_.give_back();
+  return hidden;
+}
+
+Tensor Model::extend(Context& cx, std::span<const int32_t> ids, const NextToken& first) const {
+  std::vector<Position> positions;
+  for (int64_t at = first.position; at < first.position + std::ssize(ids); ++at) {
+    positions.push_back({at, at, at});
+  }
+  Tensor hidden = cx.scratch.tensor({std::ssize(ids), config_.text.hidden});
+  embedding_.gather(cx, ids, hidden);
+  const RotaryTable rotary = device_rotary(cx, positions, config_.text);
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    const KvSlice slice{0, std::ssize(ids), &first.cache->layers[layer]};
+    blocks_[layer].forward(cx, rotary.cosine, rotary.sine, {&slice, 1}, hidden);
+  }
   return hidden;
 }
 

@@ -90,11 +90,16 @@ class Model {
   const Processor& processor() const { return processor_; }
 
   KvCache make_cache(Context& cx, int64_t capacity) const;
+  ImageFeatures encode_image(Context& cx, const Patches& image) const {
+    return vision_.encode(cx, image);
+  }
   std::vector<ImageFeatures> encode_images(Context& cx, const ModelInput& input) const;
   // Hidden states of all prompts' tokens, one prompt after the other, in scratch.
   Tensor prefill(Context& cx, std::span<const Prompt> prompts) const;
   // One more token for each sequence.
   Tensor step(Context& cx, std::span<const NextToken> tokens) const;
+  // Several tokens of one sequence, which follow each other: hidden states of each, in scratch.
+  Tensor extend(Context& cx, std::span<const int32_t> ids, const NextToken& first) const;
   Tensor logits(Context& cx, const Tensor& hidden) const { return head_.logits(cx, hidden); }
 
  private:
