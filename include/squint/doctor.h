@@ -16,6 +16,7 @@ struct MachineReport {
   int processors = 0;                     // logical ones of the machine
   std::vector<std::string> instructions;  // of those that matter here, as Linux names them
   std::vector<std::string> kernels;       // that this machine runs, best first
+  std::vector<std::string> fast_kernels;  // of fast arithmetic, likewise
   std::string running;                    // the one that does
 
   int64_t memory_bytes = 0;        // of the machine, or what a container may have of it; 0: unknown

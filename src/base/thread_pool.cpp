@@ -11,6 +11,7 @@
 #include <exception>
 #include <fstream>
 #include <mutex>
+#include <set>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -145,11 +146,30 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain, const Body& body) {
   if (s.failure) std::rethrow_exception(s.failure);
 }
 
+namespace {
+
+// Processors of one core share its arithmetic: a second thread there mostly waits. Where the system
+// does not say which belong together, each counts.
+int physical_cores(const cpu_set_t& mask) {
+  std::set<std::string> cores;
+  for (int processor = 0; processor < CPU_SETSIZE; ++processor) {
+    if (!CPU_ISSET(processor, &mask)) continue;
+    const std::string name = std::to_string(processor);
+    std::ifstream siblings("/sys/devices/system/cpu/cpu" + name + "/topology/thread_siblings_list");
+    std::string core;
+    if (!(siblings >> core)) core = "alone " + name;
+    cores.insert(core);
+  }
+  return std::max(1, static_cast<int>(cores.size()));
+}
+
+}  // namespace
+
 int available_cores() {
   cpu_set_t mask;
   CPU_ZERO(&mask);
   int cores = 1;
-  if (sched_getaffinity(0, sizeof mask, &mask) == 0) cores = std::max(1, CPU_COUNT(&mask));
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0) cores = physical_cores(mask);
   // A container's limit: "max 100000" or "150000 100000" (quota and period in microseconds).
   std::ifstream limit("/sys/fs/cgroup/cpu.max");
   std::string quota;

@@ -32,7 +32,8 @@ class ThreadPool {
   std::unique_ptr<State> state_;
 };
 
-// Cores this process may use: the affinity mask and the container's CPU limit, at least 1.
+// Cores this process may use, at least 1: physical ones of the affinity mask, as many as the
+// container's CPU limit allows.
 int available_cores();
 
 }  // namespace squint

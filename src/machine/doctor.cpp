@@ -101,8 +101,8 @@ std::vector<std::string> notes_of(const MachineReport& r) {
   }
   if (r.threads < r.processors) {
     notes.push_back(
-        fmt::format("{} of {} logical processors are used: the rest is not given to this "
-                    "process, or --threads said so.",
+        fmt::format("{} of {} logical processors are used: the rest shares cores with these, is "
+                    "not given to this process, or --threads said so.",
                     r.threads, r.processors));
   }
   if (!r.graphics_cards.empty() && !r.running.starts_with("sm_")) {
@@ -130,6 +130,7 @@ MachineReport examine_machine(Backend& backend, const fs::path& folder) {
   r.processors = static_cast<int>(std::thread::hardware_concurrency());
   r.instructions = instruction_sets(cpuinfo, kInstructions);
   r.kernels = runnable_kernels();
+  r.fast_kernels = runnable_kernels(Arithmetic::fast);
   r.running = kernels_of(backend);
   r.memory_bytes = memory_fact(meminfo, "MemTotal").value_or(0);
   r.available_bytes = memory_fact(meminfo, "MemAvailable").value_or(0);
@@ -160,6 +161,7 @@ std::string MachineReport::to_json() const {
                             {"processors", processors},
                             {"instructions", instructions},
                             {"kernels", kernels},
+                            {"fast_kernels", fast_kernels},
                             {"running", running},
                             {"memory_bytes", memory_bytes},
                             {"available_bytes", available_bytes},
@@ -182,7 +184,8 @@ std::string MachineReport::to_text() const {
                                 threads, processors));
   fact("instructions", instructions.empty() ? "none of those that help"
                                             : fmt::format("{}", fmt::join(instructions, " ")));
-  fact("kernels", fmt::format("{} ({} can run)", running, fmt::join(kernels, ", ")));
+  fact("kernels", fmt::format("{} ({} can run; in fast arithmetic {})", running,
+                              fmt::join(kernels, ", "), fmt::join(fast_kernels, ", ")));
   fact("arithmetic",
        fmt::format("{:.0f} GFLOP/s in float32 matrix products", float_operations_a_second / 1e9));
   fact("memory",

@@ -15,6 +15,7 @@ TEST(Doctor, SaysWhatItMeasured) {
   const MachineReport report = examine_machine(*backend, dir.path());
   EXPECT_EQ(report.threads, 2);
   EXPECT_FALSE(report.kernels.empty());
+  EXPECT_FALSE(report.fast_kernels.empty());
   EXPECT_GT(report.memory_bytes, 0);
   EXPECT_GT(report.disk_free_bytes, 0);
   // Anything that runs this reads faster than a disk turns, and no memory gives a terabyte a second
