@@ -16,8 +16,6 @@ namespace {
 // Loops shorter than this many floats are not worth waking a worker for.
 constexpr int64_t kWorthSharing = 1 << 14;
 
-int64_t value_stride(int64_t head_dim) { return round_up(head_dim, kLanes); }
-
 const float* floats(const Tensor& x) { return x.span<const float>().data(); }
 float* mutable_floats(const Tensor& x) { return x.span<float>().data(); }
 
@@ -62,7 +60,7 @@ PreparedSize CpuBackend::prepared_size(const WeightForm& form) const {
 
 int64_t CpuBackend::kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const {
   const int64_t rows = round_up(capacity, kLanes);
-  return heads * rows * (head_dim + value_stride(head_dim)) * byte_size(DType::f32);
+  return heads * rows * (head_dim + value_stride(head_dim)) * byte_size(cache_dtype());
 }
 
 int64_t CpuBackend::attention_bytes(int64_t head_dim, int64_t length) const {
@@ -71,14 +69,14 @@ int64_t CpuBackend::attention_bytes(int64_t head_dim, int64_t length) const {
 
 KvLayer CpuBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
                             int64_t capacity) {
+  const DType dtype = cache_dtype();
   const int64_t rows = round_up(capacity, kLanes);
-  const int64_t key_bytes = heads * rows * head_dim * byte_size(DType::f32);
-  KvLayer kv{
-      .keys = Tensor(storage, 0, DType::f32, {heads, rows / kLanes, head_dim, kLanes}),
-      .values = Tensor(storage, key_bytes, DType::f32, {heads, rows, value_stride(head_dim)}),
-      .heads = heads,
-      .head_dim = head_dim,
-      .capacity = capacity};
+  const int64_t key_bytes = heads * rows * head_dim * byte_size(dtype);
+  KvLayer kv{.keys = Tensor(storage, 0, dtype, {heads, rows / kLanes, head_dim, kLanes}),
+             .values = Tensor(storage, key_bytes, dtype, {heads, rows, value_stride(head_dim)}),
+             .heads = heads,
+             .head_dim = head_dim,
+             .capacity = capacity};
   // Kernels read whole tiles: what lies past the last position must be finite.
   std::memset(kv.keys.raw(), 0, static_cast<size_t>(kv.keys.bytes()));
   std::memset(kv.values.raw(), 0, static_cast<size_t>(kv.values.bytes()));

@@ -4,9 +4,13 @@
 #include <vector>
 
 #include "backends/cpu/kernel_table.h"
+#include "base/checked_math.h"
 #include "ops/backend.h"
 
 namespace squint::cpu {
+
+// Elements from a value of the cache to the next.
+inline int64_t value_stride(int64_t head_dim) { return round_up(head_dim, kLanes); }
 
 class CpuBackend : public Backend {
  public:
@@ -69,6 +73,8 @@ class CpuBackend : public Backend {
                         const QuantizationScheme& scheme, const QuantizedWeight& out) override;
 
  protected:
+  // Of keys, in tiles of sixteen positions, and values, in rows of value_stride.
+  virtual DType cache_dtype() const { return DType::f32; }
   const KernelTable& table() const { return kernels_; }
   ThreadPool& pool() { return pool_; }
   const ThreadPool& pool() const { return pool_; }

@@ -15,7 +15,6 @@ namespace {
 constexpr int64_t kUsualHeads = 32;
 
 const float* floats(const Tensor& x) { return x.span<const float>().data(); }
-int64_t stride_of(int64_t head_dim) { return round_up(head_dim, kLanes); }
 const uint16_t* halves(const Tensor& x) { return reinterpret_cast<const uint16_t*>(x.raw()); }
 
 // Floats of a part: what AttentionPart points to.
@@ -27,7 +26,7 @@ AttentionPart part_at(float* at, int64_t rows, int64_t stride) {
 }
 
 int64_t scratch_floats(int64_t head_dim) {
-  const int64_t stride = stride_of(head_dim);
+  const int64_t stride = value_stride(head_dim);
   return kFastAttentionRows * (head_dim + kKeyBlock) + 2 * part_floats(kFastAttentionRows, stride);
 }
 
@@ -60,37 +59,18 @@ struct FastBackend::Scratch {
   std::vector<int64_t>& visible;
 };
 
-int64_t FastBackend::kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const {
-  const int64_t rows = round_up(capacity, kLanes);
-  return heads * rows * (head_dim + stride_of(head_dim)) * byte_size(DType::bf16);
-}
-
 int64_t FastBackend::attention_bytes(int64_t head_dim, int64_t length) const {
-  const int64_t parts = ceil_div(length, kKeyBlock) * part_floats(kUsualHeads, stride_of(head_dim));
+  const int64_t parts =
+      ceil_div(length, kKeyBlock) * part_floats(kUsualHeads, value_stride(head_dim));
   // Beside it: rows in bytes, and the rest of a huge page behind the last weight.
   constexpr int64_t kOthers = 3 * kMostByteRowCodes + (int64_t{1} << 20);
   return (pool().size() * scratch_floats(head_dim) + parts) * byte_size(DType::f32) + kOthers;
 }
 
-KvLayer FastBackend::make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
-                             int64_t capacity) {
-  const int64_t rows = round_up(capacity, kLanes);
-  const int64_t key_bytes = heads * rows * head_dim * byte_size(DType::bf16);
-  KvLayer kv{.keys = Tensor(storage, 0, DType::bf16, {heads, rows / kLanes, head_dim, kLanes}),
-             .values = Tensor(storage, key_bytes, DType::bf16, {heads, rows, stride_of(head_dim)}),
-             .heads = heads,
-             .head_dim = head_dim,
-             .capacity = capacity};
-  // Kernels read whole tiles: what lies past the last position must be finite.
-  std::memset(kv.keys.raw(), 0, static_cast<size_t>(kv.keys.bytes()));
-  std::memset(kv.values.raw(), 0, static_cast<size_t>(kv.values.bytes()));
-  return kv;
-}
-
 void FastBackend::append_kv(const Tensor& keys, const Tensor& values, KvLayer& kv) {
   const int64_t d = kv.head_dim;
   const int64_t rows = round_up(kv.capacity, kLanes);
-  const int64_t stride = stride_of(d);
+  const int64_t stride = value_stride(d);
   auto* key_tiles = kv.keys.span<bf16>().data();
   auto* value_rows = kv.values.span<bf16>().data();
   const int64_t tokens = keys.dim(0);
@@ -140,7 +120,7 @@ void FastBackend::attend_block(const Attending& a, const KeyBlock& b, Scratch& s
     s.visible[static_cast<size_t>(r)] = std::min(visible - first, kKeyBlock);
   }
   const int64_t capacity = round_up(kv.capacity, kLanes);
-  const int64_t stride = stride_of(d);
+  const int64_t stride = value_stride(d);
   fast_.attend({.queries = s.queries,
                 .rows = rows,
                 .visible = s.visible.data(),
@@ -164,7 +144,7 @@ int64_t row_at(int64_t heads, int64_t group, int64_t kv_head, int64_t begin, int
 
 void FastBackend::store_rows(const Attending& a, const KeyBlock& b, const AttentionPart& total,
                              int64_t rows) {
-  const int64_t stride = stride_of(a.head_dim);
+  const int64_t stride = value_stride(a.head_dim);
   const int64_t group = a.heads / b.kv->heads;
   for (int64_t r = 0; r < rows; ++r) {
     float* out = a.out + row_at(a.heads, group, b.kv_head, b.begin, r) * a.head_dim;
@@ -177,7 +157,7 @@ void FastBackend::store_rows(const Attending& a, const KeyBlock& b, const Attent
 void FastBackend::attend_few(const Attending& a, std::span<const KvSlice> slices,
                              std::span<const int64_t> positions) {
   const int64_t d = a.head_dim;
-  const int64_t stride = stride_of(d);
+  const int64_t stride = value_stride(d);
   std::vector<KeyBlock> blocks;
   std::vector<int64_t> firsts;  // a slice's head's first block
   for (size_t i = 0; i < slices.size(); ++i) {
@@ -222,7 +202,7 @@ void FastBackend::merge_blocks(const Attending& a, std::span<const KeyBlock> blo
                                const std::function<AttentionPart(int64_t)>& part_of) {
   constexpr int64_t kWorthSharing = 32;  // blocks
   const int64_t d = a.head_dim;
-  const int64_t stride = stride_of(d);
+  const int64_t stride = value_stride(d);
   const int64_t heads = std::ssize(firsts) - 1;
   const int64_t grain = std::max<int64_t>(1, kWorthSharing * heads / std::ssize(blocks));
   pool().parallel_for(heads, grain, [&](int64_t begin, int64_t end, int worker) {
@@ -254,7 +234,7 @@ void FastBackend::merge_blocks(const Attending& a, std::span<const KeyBlock> blo
 void FastBackend::attend_many(const Attending& a, const KvSlice& slice, int64_t position) {
   const KvLayer& kv = *slice.kv;
   const int64_t d = a.head_dim;
-  const int64_t stride = stride_of(d);
+  const int64_t stride = value_stride(d);
   const int64_t group = a.heads / kv.heads;
   const int64_t block_tokens = kFastAttentionRows / group;
   const int64_t token_blocks = ceil_div(slice.count, block_tokens);

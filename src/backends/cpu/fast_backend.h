@@ -27,9 +27,6 @@ class FastBackend final : public CpuBackend, public FusedOperators {
   FusedOperators* fused() override { return this; }
   LinearWeight prepare(const LinearWeight& weight) override;
   PreparedSize prepared_size(const WeightForm& form) const override;
-  KvLayer make_kv(std::shared_ptr<Storage> storage, int64_t heads, int64_t head_dim,
-                  int64_t capacity) override;
-  int64_t kv_bytes(int64_t heads, int64_t head_dim, int64_t capacity) const override;
   int64_t attention_bytes(int64_t head_dim, int64_t length) const override;
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
   void append_kv(const Tensor& keys, const Tensor& values, KvLayer& kv) override;
@@ -50,6 +47,8 @@ class FastBackend final : public CpuBackend, public FusedOperators {
   void gelu_linear_add(const Tensor& x, const LinearWeight& weight, const Tensor& out) override;
 
  private:
+  DType cache_dtype() const override { return DType::bf16; }
+
   using Weights = std::span<const LinearWeight* const>;
 
   // What is rounded to bytes: x, or its rms_norm, layer_norm or gelu.
